@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     runtime: Runtime
 
 __version__ = "0.1.0"
-_PASSED_ON = frozenset({"datasets", "models", "jobs", "scripts", "runtime", "status", "config", "bucket", "db"})
+_PASSED_ON = frozenset({"datasets", "models", "jobs", "scripts", "status", "bucket", "db"})
 _default: Omega | None = None
 
 
@@ -64,10 +64,18 @@ def __getattr__(name: str) -> Any:
 
 
 class _Platform(ModuleType):
-    """Lets `om["bucket"]` work on the module itself."""
+    """Lets `om["bucket"]` and `om.runtime` work on the module itself."""
 
     def __getitem__(self, bucket: str) -> Omega:
         return _current()[bucket]
+
+    @property
+    def runtime(self) -> Runtime:
+        return _current().runtime
+
+    @runtime.setter
+    def runtime(self, module: ModuleType) -> None:
+        """Importing the package `omegaml.runtime` sets this name; `om.runtime` stays the running one."""
 
 
 sys.modules[__name__].__class__ = _Platform

@@ -1,0 +1,147 @@
+"""One column of one chunk as bytes: an Arrow IPC message, compressed where that saves enough.
+
+Where the column's type says what the bytes hold, only the record batch is written; object columns and
+dictionary-encoded strings carry their schema, so every chunk can be read by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import ipc
+
+from omegaml.backends.columnar.types import ColumnType
+from omegaml.errors import Corrupt
+
+_PLAIN = ipc.IpcWriteOptions(compression=None)
+_PROBE = 4096  # values that are compressed for a try
+_WORTH = 0.9
+_TEXT = 64  # code points of a string that the statistics keep
+
+
+def pack(array: pa.Array, type: ColumnType, codec: str = "zstd") -> bytes:
+    """Return one chunk of a column as bytes. `codec` is zstd, lz4 or none."""
+    array = _dictionary(array)
+    batch = pa.record_batch([array], names=["v"])
+    options = _options(codec)
+    if options is not _PLAIN and not _saves(batch, options):
+        options = _PLAIN
+    if array.type == type.arrow and not _has_dictionary(array.type):
+        return bytes(_message(batch, options))
+    sink = pa.BufferOutputStream()
+    with ipc.new_stream(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+def unpack(data: bytes, type: ColumnType) -> pa.Array:
+    """Return the array that `pack` wrote; strings with few distinct values come as a dictionary array.
+
+    Raises Corrupt for bytes that are not such a chunk.
+    """
+    buffer = pa.py_buffer(data)
+    try:
+        message = ipc.read_message(buffer)
+        if message.type == "record batch":
+            schema = pa.schema([("v", type.arrow)])
+            return ipc.read_record_batch(message, schema).column(0)
+        return ipc.open_stream(buffer).read_next_batch().column(0)
+    except (pa.ArrowInvalid, OSError, StopIteration, EOFError) as error:
+        raise Corrupt(f"a chunk of the column cannot be read: {error}") from None
+
+
+def stats(array: pa.Array, type: ColumnType) -> tuple[Any, Any, int]:
+    """Return the least and greatest value (in the stored unit) and the number of nulls of one chunk.
+
+    NaN is neither least nor greatest. `(None, None, nulls)` where values have no order, or do not fit BSON;
+    the bounds of strings are cut to 64 code points, the upper one rounded up.
+    """
+    nulls = array.null_count
+    none = (None, None, nulls)
+    if len(array) == nulls or type.kind in ("complex", "interval"):
+        return none
+    if pa.types.is_dictionary(array.type):
+        if not _is_text(array.type.value_type):
+            return none
+        array = array.dictionary.take(array.indices.unique().drop_null())
+    if _is_text(array.type):
+        bounds = pc.min_max(array)
+        return (bounds["min"].as_py()[:_TEXT], _ceiling(bounds["max"].as_py()), nulls)
+    if pa.types.is_floating(array.type):
+        return (*_float_bounds(array), nulls)
+    if pa.types.is_temporal(array.type) and array.type.bit_width == 64:
+        array = array.view(pa.int64())
+    if not (pa.types.is_integer(array.type) or pa.types.is_boolean(array.type)):
+        return none
+    bounds = pc.min_max(array)
+    low, high = bounds["min"].as_py(), bounds["max"].as_py()
+    return (low, high, nulls) if high < 2**63 else none
+
+
+def _float_bounds(array: pa.Array) -> tuple[float | None, float | None]:
+    if array.null_count:
+        array = array.drop_null()
+    values = array.to_numpy(zero_copy_only=False)
+    low = float(np.fmin.reduce(values))
+    return (None, None) if low != low else (low, float(np.fmax.reduce(values)))
+
+
+def _ceiling(text: str) -> str | None:
+    if len(text) <= _TEXT:
+        return text
+    cut = text[:_TEXT]
+    for at in range(_TEXT - 1, -1, -1):
+        code = ord(cut[at])
+        if code < 0x10FFFF:
+            # surrogates are no characters, so the one after U+D7FF is U+E000
+            return cut[:at] + chr(0xE000 if code == 0xD7FF else code + 1)
+    return None
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_large_string(type_) or pa.types.is_string(type_))
+
+
+def _has_dictionary(type_: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type_):
+        return True
+    return any(_has_dictionary(type_.field(i).type) for i in range(type_.num_fields))
+
+
+def _dictionary(array: pa.Array) -> pa.Array:
+    if not _is_text(array.type) or len(array) < 64:
+        return array
+    sample = array.slice(len(array) // 2, 1024) if len(array) > 2048 else array
+    if pc.count_distinct(sample).as_py() * 4 > len(sample):
+        return array
+    found = array.dictionary_encode()
+    if len(found.dictionary) * 4 > len(array):
+        return array
+    small = pa.int8() if len(found.dictionary) < 128 else pa.int16() if len(found.dictionary) < 32768 else pa.int32()
+    return pa.DictionaryArray.from_arrays(found.indices.cast(small), found.dictionary)
+
+
+def _options(codec: str) -> ipc.IpcWriteOptions:
+    if codec == "none":
+        return _PLAIN
+    level = 1 if codec == "zstd" else None
+    return ipc.IpcWriteOptions(compression=pa.Codec(codec, compression_level=level))
+
+
+def _saves(batch: pa.RecordBatch, options: ipc.IpcWriteOptions) -> bool:
+    rows = batch.num_rows
+    probe = batch.slice((rows - _PROBE) // 2, _PROBE) if rows > 2 * _PROBE else batch
+    if any(_has_dictionary(field.type) for field in batch.schema):
+        return True
+    return len(_message(probe, options)) < _WORTH * len(_message(probe, _PLAIN))
+
+
+def _message(batch: pa.RecordBatch, options: ipc.IpcWriteOptions) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    writer = ipc.new_stream(sink, batch.schema, options=options)
+    writer.write_batch(batch)
+    # the schema comes first and is known to the reader; closing would only add an end mark
+    return sink.getvalue().slice(batch.schema.serialize().size)

@@ -1,0 +1,382 @@
+"""Frames and series as row documents, in the layout that stock omegaml 0.18 reads and writes.
+
+A document has the index levels as `_idx#<level>_<name or level>`, one field per column, and `_om#rowid`,
+the row's number. `kind_meta` is stock's (`columns`, `dtypes`, `idx_meta`); beside it `rows` and `omega`,
+which stock passes over, keep what the former three lose: exact dtypes, labels, the kind of index, and
+`parts`, the ranges of row numbers that belong to the dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from omegaml.backends import rowbson
+from omegaml.backends.base import Rows
+from omegaml.backends.rowtypes import (
+    COLUMNAR,
+    check_cell,
+    from_stock_dtype,
+    objects,
+    restore,
+    stock_dtype,
+    store,
+    values_of,
+)
+from omegaml.errors import FormatTooNew, Mismatch, NotFound, NotStorable
+
+ROWID = "_om#rowid"
+INDEX = "_idx#"
+BATCH_ROWS = 20_000
+DOCUMENT_BYTES = 16 << 20
+META_BYTES = 8 << 20
+FORMAT = 1
+
+Meta = Mapping[str, Any]
+
+
+class RowsBackend:
+    """Stores a pandas DataFrame as `Rows`."""
+
+    kind = "pandas.dfrows"
+    format = FORMAT
+    payload = Rows
+    name = "rows"
+
+    def accepts(self, obj: object) -> bool:
+        return isinstance(obj, pd.DataFrame)
+
+    def encode(self, obj: pd.DataFrame) -> Rows:
+        """Return the rows of `obj`.
+
+        Raises: NotStorable, naming the column, for a dtype or value that would not come back equal.
+        """
+        return _encode(obj, None)
+
+    def decode(self, payload: Rows, format: int) -> pd.DataFrame:
+        """Return the frame, its rows in the order of their numbers."""
+        _check_format(format, self.kind)
+        return _decode(payload)
+
+
+class SeriesRowsBackend:
+    """Stores a pandas Series as `Rows` with one column."""
+
+    kind = "pandas.serows"
+    format = FORMAT
+    payload = Rows
+    name = "rows"
+
+    def accepts(self, obj: object) -> bool:
+        return isinstance(obj, pd.Series)
+
+    def encode(self, obj: pd.Series) -> Rows:
+        """Return the rows of `obj`. Raises NotStorable for a dtype or value that would not come back equal."""
+        check_cell("the series' name", obj.name)
+        frame = obj.to_frame(name=str(obj.name))
+        frame.attrs, frame.flags.allows_duplicate_labels = obj.attrs, obj.flags.allows_duplicate_labels
+        return _encode(frame, [obj.name])
+
+    def decode(self, payload: Rows, format: int) -> pd.Series:
+        """Return the series, its rows in the order of their numbers."""
+        _check_format(format, self.kind)
+        frame = _decode(payload)
+        series = frame.iloc[:, 0]
+        series.attrs = frame.attrs
+        exact = payload.meta.get("omega") or {}
+        if "series" in exact:
+            series.name = exact["series"][0]
+        elif series.name == "None":
+            series.name = None
+        return series
+
+
+def index_fields(meta: Meta) -> list[str]:
+    """The fields of the index levels, outermost first."""
+    names = [stored for _, stored in meta["columns"] if str(stored).startswith(INDEX)]
+    return sorted(names, key=lambda name: int(name[len(INDEX) :].partition("_")[0]))
+
+
+def data_fields(meta: Meta) -> list[str]:
+    """The fields of the columns, in order."""
+    return [str(stored) for _, stored in meta["columns"] if not str(stored).startswith((INDEX, ROWID))]
+
+
+def labels(meta: Meta) -> pd.Index:
+    """The columns' labels, exactly."""
+    exact = meta.get("omega") or {}
+    if "columns" in exact:
+        return _restore_index(exact["columns"])
+    own = [label for label, stored in meta["columns"] if not str(stored).startswith((INDEX, ROWID))]
+    return pd.Index(own, dtype=object) if not all(isinstance(label, str) for label in own) else pd.Index(own)
+
+
+def position(meta: Meta, text: str) -> int:
+    """The column that `text` means: an exact label, else a label or field written so. Raises NotFound."""
+    own = list(labels(meta))
+    for candidates in (own, [str(label) for label in own], data_fields(meta)):
+        if text in candidates:
+            return candidates.index(text)
+    raise NotFound(f"no column {text!r}", hint="columns: " + ", ".join(str(label) for label in own[:20]))
+
+
+def field_of(meta: Meta, text: str) -> str:
+    """The field that holds column or index level `text`. Raises NotFound."""
+    names = list((meta.get("idx_meta") or {}).get("names") or [None])
+    try:
+        return data_fields(meta)[position(meta, text)]
+    except NotFound:
+        if text in names:
+            return index_fields(meta)[names.index(text)]
+        if text == "index" and len(names) == 1:
+            return index_fields(meta)[0]
+        raise
+
+
+def check_append(old: Meta, new: Meta) -> None:
+    """Raise Mismatch, naming the column, unless rows of `new` can be added to a dataset of `old`."""
+    there, here = old.get("omega") or {}, new.get("omega") or {}
+    fields = [stored for _, stored in old["columns"]]
+    if fields != [stored for _, stored in new["columns"]]:
+        pairs = zip(data_fields(old), data_fields(new), strict=False)
+        differ = next((b for a, b in pairs if a != b), "the index or the number of columns")
+        raise Mismatch(
+            f"the rows to append have other columns: {differ}", hint=f"the dataset has {', '.join(data_fields(old))}"
+        )
+    for field, dtype in old["dtypes"].items():
+        if new["dtypes"].get(field) != dtype:
+            raise Mismatch(f"column {field} is {dtype} in the dataset and {new['dtypes'].get(field)} in the new rows")
+    if "types" not in there:
+        return
+    for field, a, b in zip(data_fields(old), there["types"], here["types"], strict=True):
+        if a != b:
+            raise Mismatch(f"column {field} has another dtype in the dataset than in the new rows", hint=f"{a}, {b}")
+    if there["columns"] != here["columns"] or there.get("series") != here.get("series"):
+        raise Mismatch("the rows to append have other column labels than the dataset")
+    _check_index(there["index"], here["index"], int(old["rows"]))
+
+
+def _encode(frame: pd.DataFrame, series: list[Any] | None) -> Rows:
+    names = _field_names(frame.columns)
+    levels = _levels(frame.index)
+    fields, types = [], []
+    index_names = [f"{INDEX}{i}_{_clean(str(name or i))}" for i, name in enumerate(frame.index.names)]
+    index_doc: dict[str, Any] = {"names": _names(frame.index)}
+    ranged = isinstance(frame.index, pd.RangeIndex)
+    level_types = []
+    for stored, level in zip(index_names, levels, strict=True):
+        field, spec = store(f"{stored} of the index", values_of(level))
+        fields.append(field.renamed(stored))
+        level_types.append(spec)
+    if isinstance(frame.index, pd.RangeIndex):
+        index_doc["range"] = [frame.index.start, frame.index.step]
+    else:
+        index_doc |= {"levels": level_types, "multi": isinstance(frame.index, pd.MultiIndex)}
+        freq = getattr(frame.index, "freq", None)
+        if freq is not None and not isinstance(frame.index, pd.PeriodIndex):
+            index_doc["freq"] = freq.freqstr
+    for i, stored in enumerate(names):
+        field, spec = store(repr(frame.columns[i]), values_of(frame.iloc[:, i]))
+        fields.append(field.renamed(stored))
+        types.append(spec)
+    columns = [[s, s] for s in index_names]
+    columns += [
+        [label if type(label) in (str, int) and "$" not in str(label) else s, s]
+        for label, s in zip(frame.columns.tolist(), names, strict=True)
+    ]
+    columns.append([ROWID, ROWID])
+    dtypes = {s: stock_dtype(level.dtype) for s, level in zip(index_names, levels, strict=True)}
+    dtypes |= {s: stock_dtype(dtype) for s, dtype in zip(names, frame.dtypes, strict=True)}
+    idx_meta: dict[str, Any] = {"names": [n if n is None or type(n) in (str, int) else str(n) for n in frame.index.names]}
+    if isinstance(frame.index, pd.DatetimeIndex) and frame.index.freq is not None:
+        idx_meta["freq"] = frame.index.freq.name
+    exact: dict[str, Any] = {
+        "columns": _describe_index(frame.columns),
+        "types": types,
+        "index": index_doc,
+        "parts": [[0, len(frame)]] if len(frame) else [],
+    }
+    if series is not None:
+        exact["series"] = series
+    if frame.attrs:
+        check_cell("attrs", dict(frame.attrs))
+        exact["attrs"] = dict(frame.attrs)
+    if not frame.flags.allows_duplicate_labels:
+        exact["unique"] = True
+    meta = {
+        "columns": columns,
+        "dtypes": {**dtypes, ROWID: "int64"},
+        "idx_meta": idx_meta,
+        "rows": len(frame),
+        "omega": exact,
+    }
+    if len(rowbson.bson.encode(meta)) > META_BYTES:
+        raise NotStorable("the frame has more columns or categories than the rows format holds", hint=COLUMNAR)
+    continues = ranged and (frame.index.start, frame.index.step) == (0, 1)
+    return Rows(len(frame), _batches(fields, len(frame), continues), meta)
+
+
+def _batches(
+    fields: Sequence[rowbson.Field], rows: int, continues: bool
+) -> Callable[[int], Iterable[tuple[memoryview, Sequence[int]]]]:
+    def batches(start: int) -> Iterable[tuple[memoryview, Sequence[int]]]:
+        for first in range(0, rows, BATCH_ROWS):
+            last = min(first + BATCH_ROWS, rows)
+            row_ids = np.arange(start + first, start + last, dtype=np.int64)
+            cut = [field.slice(first, last) for field in fields]
+            if continues:
+                cut[0] = rowbson.integers(fields[0].name, row_ids)
+            buffer, offsets = rowbson.encode_rows([*cut, rowbson.integers(ROWID, row_ids)], last - first)
+            sizes = np.diff(offsets)
+            if len(sizes) and int(sizes.max()) > DOCUMENT_BYTES - 64:
+                row = first + int(sizes.argmax())
+                raise NotStorable(f"row {row} has {int(sizes.max()):,} bytes, more than a document holds", hint=COLUMNAR)
+            yield memoryview(buffer), offsets  # type: ignore[misc]
+
+    return batches
+
+
+def _decode(payload: Rows) -> pd.DataFrame:
+    meta = payload.meta
+    documents = [
+        document for buffer, offsets in payload.batches(0) for document in rowbson.documents(bytes(buffer), offsets)
+    ]
+    if documents and ROWID in documents[0]:
+        row_ids = np.fromiter((document[ROWID] for document in documents), np.int64, len(documents))
+        order = np.argsort(row_ids, kind="stable")
+        if not np.array_equal(order, np.arange(len(order))):
+            documents, row_ids = [documents[i] for i in order], row_ids[order]
+    else:
+        row_ids = np.arange(len(documents), dtype=np.int64)
+    exact = meta.get("omega") or {}
+    own, names, types = labels(meta), data_fields(meta), exact.get("types")
+    take = meta.get("take")
+    positions = list(range(len(names))) if take is None else list(take)
+    arrays: list[Any] = []
+    for i in positions:
+        cells = [document.get(names[i]) for document in documents]
+        arrays.append(restore(cells, types[i]) if types else from_stock_dtype(meta["dtypes"][names[i]], cells))
+    index = _row_index(meta, documents, row_ids)
+    series = {k: pd.Series(array, index=index, dtype=array.dtype, copy=False) for k, array in enumerate(arrays)}
+    frame = pd.DataFrame(series, index=index, copy=False)
+    frame.columns = own if take is None else own.take(positions)
+    frame.attrs = objects([exact.get("attrs") or {}])[0]
+    if exact.get("unique"):
+        frame.flags.allows_duplicate_labels = False
+    return frame
+
+
+def _row_index(meta: Meta, documents: Sequence[Mapping[str, Any]], row_ids: np.ndarray) -> pd.Index:
+    exact = (meta.get("omega") or {}).get("index")
+    fields = index_fields(meta)
+    if exact is not None and "range" in exact:
+        start, step = exact["range"]
+        at = _positions(meta["omega"]["parts"], row_ids)
+        name = exact["names"][0]
+        if len(at) and at[-1] - at[0] != len(at) - 1:
+            return pd.Index(start + step * at, name=name)
+        first = start + step * int(at[0]) if len(at) else start
+        return pd.RangeIndex(first, first + step * len(at), step, name=name)
+    columns = [[document.get(field) for document in documents] for field in fields]
+    if exact is not None:
+        arrays = [restore(cells, spec) for cells, spec in zip(columns, exact["levels"], strict=True)]
+        whole = len(documents) == meta["rows"]
+        return _index(arrays, exact["names"], exact["multi"], exact.get("freq") if whole else None)
+    if not fields:
+        return pd.RangeIndex(len(documents))
+    arrays = [from_stock_dtype(meta["dtypes"].get(f, "object"), c) for f, c in zip(fields, columns, strict=True)]
+    idx_meta = meta.get("idx_meta") or {}
+    names = list(idx_meta.get("names") or [None] * len(fields))
+    return _index(arrays, names, len(fields) > 1, None)
+
+
+def _positions(parts: Sequence[Sequence[int]], row_ids: np.ndarray) -> np.ndarray:
+    """The place of each row in the dataset, whose row numbers may have gaps."""
+    parts = sorted(parts)
+    starts = np.array([a for a, _ in parts], np.int64)
+    before = np.concatenate(([0], np.cumsum([b - a for a, b in parts])))[: len(parts)].astype(np.int64)
+    if not len(starts):
+        return row_ids
+    part = np.searchsorted(starts, row_ids, side="right") - 1
+    return row_ids - starts[part] + before[part]
+
+
+def _index(arrays: Sequence[Any], names: Sequence[Any], multi: bool, freq: str | None) -> pd.Index:
+    if multi:
+        return pd.MultiIndex.from_arrays([pd.Index(a, dtype=a.dtype) for a in arrays], names=list(names))
+    index = pd.Index(arrays[0], dtype=arrays[0].dtype, name=names[0])
+    if freq is not None:
+        index.freq = freq  # type: ignore[attr-defined]
+    return index
+
+
+def _levels(index: pd.Index) -> list[pd.Index]:
+    return [index.get_level_values(i) for i in range(index.nlevels)]
+
+
+def _names(index: pd.Index) -> list[Any]:
+    names = list(index.names)
+    check_cell("the names of an index", names)
+    return names
+
+
+def _describe_index(index: pd.Index) -> dict[str, Any]:
+    """An index with its values, for the columns' labels."""
+    names = _names(index)
+    if isinstance(index, pd.RangeIndex):
+        return {"range": [index.start, index.stop, index.step], "names": names}
+    levels = []
+    for level in _levels(index):
+        field, spec = store("labels", values_of(level))
+        buffer, offsets = rowbson.encode_rows([field.renamed("v")], len(level))
+        cells = [document["v"] for document in rowbson.documents(buffer.tobytes(), offsets)]
+        levels.append({"of": spec, "values": cells})
+    described = {"levels": levels, "multi": isinstance(index, pd.MultiIndex), "names": names}
+    freq = getattr(index, "freq", None)
+    return described if freq is None or isinstance(index, pd.PeriodIndex) else {**described, "freq": freq.freqstr}
+
+
+def _restore_index(doc: Meta) -> pd.Index:
+    if "range" in doc:
+        return pd.RangeIndex(*doc["range"], name=doc["names"][0])
+    arrays = [restore(level["values"], level["of"]) for level in doc["levels"]]
+    return _index(arrays, doc["names"], doc["multi"], doc.get("freq"))
+
+
+def _check_index(there: Meta, here: Meta, rows: int) -> None:
+    if there["names"] != here["names"]:
+        raise Mismatch(f"the new rows have an index named {here['names']}, not {there['names']}")
+    if "range" in there and "range" in here:
+        start, step = there["range"]
+        if here["range"] not in ([0, 1], [start + step * rows, step]):
+            raise Mismatch("the new rows have a range index that does not go on where the dataset ends")
+    elif there.get("levels") != here.get("levels"):
+        raise Mismatch("the new rows have another kind of index than the dataset", hint="reset_index() first?")
+
+
+def _field_names(columns: pd.Index) -> list[str]:
+    """A field name for every label: as stock makes them, and unique, and ones that MongoDB accepts."""
+    taken: dict[str, None] = {}
+    for label in columns:
+        name = _clean("_".join(map(str, label)) if isinstance(columns, pd.MultiIndex) else str(label))
+        name = f"_{name}" if name.startswith(("$", INDEX, ROWID)) or not name else name
+        while name in taken or name == "_id":
+            name += "_"
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise NotStorable(f"column {label!r}: the label is not valid Unicode", hint=COLUMNAR) from error
+        taken[name] = None
+    return list(taken)
+
+
+def _clean(name: str) -> str:
+    return name.replace(".", "_").replace("\0", "_")
+
+
+def _check_format(format: int, kind: str) -> None:
+    if format > FORMAT:
+        raise FormatTooNew(f"{kind} was stored in format {format}; this version reads up to {FORMAT}")

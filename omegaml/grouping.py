@@ -1,0 +1,242 @@
+"""Group and aggregate a stream of frames in bounded memory.
+
+Every frame is reduced to one row per group; the reduced frames are stacked and reduced again whenever they
+grow long, so that memory follows the number of groups and not the number of rows. Missing values are left
+out as by `pandas.DataFrame.groupby`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from omegaml.errors import InvalidInput
+
+FUNCTIONS = ("sum", "mean", "min", "max", "count", "std", "nunique", "first")
+STACKED_ROWS = 262_144
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One result column: `function` of the input column `label`, under the label `result`."""
+
+    label: Any
+    function: str
+    result: Any
+
+    def __post_init__(self) -> None:
+        if self.function not in FUNCTIONS:
+            raise InvalidInput(
+                f"unknown aggregate {self.function!r} of column {self.label!r}",
+                hint=f"aggregates are {', '.join(FUNCTIONS)}",
+            )
+
+
+def aggregates(spec: Any, named: Mapping[str, Any], labels: Sequence[Any]) -> list[Aggregate]:
+    """Return what `agg(spec, **named)` asks for, as pandas understands it.
+
+    Args:
+        spec: a function, a list of functions, or {label: function or list of functions}.
+        named: result=(label, function).
+        labels: the columns that a spec without labels means.
+    """
+    found = [Aggregate(pair[0], pair[1], result) for result, pair in named.items() if _is_pair(result, pair)]
+    if spec is None:
+        if not found:
+            raise InvalidInput("nothing to aggregate", hint="for example agg({'x': 'mean'})")
+        return found
+    per_label = spec if isinstance(spec, Mapping) else dict.fromkeys(labels, spec)
+    nested = any(not isinstance(functions, str) for functions in per_label.values())
+    for label, functions in per_label.items():
+        for function in [functions] if isinstance(functions, str) else functions:
+            found.append(Aggregate(label, function, (label, function) if nested else label))
+    return found
+
+
+def _is_pair(result: str, pair: Any) -> bool:
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise InvalidInput(f"{result} is given as a pair (column, function), for example ('x', 'mean')")
+    return True
+
+
+def aggregate(frames: Iterable[pd.DataFrame], keys: int, plan: Sequence[tuple[int, str]]) -> pd.DataFrame | None:
+    """Return one row per group, sorted by the keys, which are its index; its columns are 0, 1, ... of `plan`.
+
+    Args:
+        frames: frames of equal columns, of which the first `keys` are the group's keys.
+        plan: (position of the column, function) of each result column.
+    Returns: None if there is no group.
+    Raises: InvalidInput for a function that a column's type does not have.
+    """
+    groups = _Plain(keys, 0, "size")
+    partials = [_Plain(keys, i, f) if f in _COMBINE else _OTHERS[f](keys, i) for i, f in plan]
+    for frame in frames:
+        frame = frame.set_axis(range(frame.shape[1]), axis=1)
+        for partial in (groups, *partials):
+            try:
+                partial.add(frame)
+            except TypeError as exc:
+                raise InvalidInput(f"the columns cannot be grouped so: {exc}") from exc
+    if not groups.stack:
+        return None
+    index = groups.result().index
+    return pd.DataFrame({i: _aligned(partial.result(), index) for i, partial in enumerate(partials)}, index=index)
+
+
+# how the partial results of several frames become one
+_COMBINE = {"size": "sum", "count": "sum", "sum": "sum", "min": "min", "max": "max", "first": "first"}
+
+
+def _aligned(found: pd.Series, index: pd.Index) -> Any:
+    return found.array if found.index.equals(index) else found.reindex(index).array
+
+
+def _grouped(values: pd.DataFrame | pd.Series, by: Any, sort: bool = False) -> Any:
+    return values.groupby(by, sort=sort, observed=True, dropna=True)
+
+
+def _regrouped(stacked: pd.DataFrame | pd.Series, sort: bool = False) -> Any:
+    levels = list(range(stacked.index.nlevels))
+    return stacked.groupby(level=levels if len(levels) > 1 else 0, sort=sort, observed=True, dropna=True)
+
+
+class _Partial:
+    """Reduces frames to a row per group, and stacked rows to fewer."""
+
+    def __init__(self, keys: int, position: int) -> None:
+        self.keys, self.position = keys, position
+        self.stack: list[Any] = []
+        self._rows = self._floor = 0
+        self.dtype: Any = None
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Take in one more frame."""
+        values = frame[self.position]
+        self.dtype = values.dtype
+        part = self.reduce(values, [frame[k] for k in range(self.keys)])
+        if len(part) == 0:
+            return
+        self.stack.append(part)
+        self._rows += len(part)
+        if self._rows > STACKED_ROWS + 2 * self._floor:
+            self.stack = [self.combine(pd.concat(self.stack))]
+            self._rows = self._floor = len(self.stack[0])
+
+    def reduce(self, values: pd.Series, by: list[pd.Series]) -> Any:
+        raise NotImplementedError
+
+    def combine(self, stacked: Any, sort: bool = False) -> Any:
+        raise NotImplementedError
+
+    def result(self) -> pd.Series:
+        """Return the values, one per group, sorted by the keys."""
+        return self.combine(pd.concat(self.stack), sort=True)
+
+
+class _Plain(_Partial):
+    """Functions of which the partial results combine by a function of pandas."""
+
+    def __init__(self, keys: int, position: int, function: str) -> None:
+        super().__init__(keys, position)
+        self.function = function
+
+    def reduce(self, values: pd.Series, by: list[pd.Series]) -> pd.Series:
+        if self.function == "sum":
+            values = _wide(values)
+        return getattr(_grouped(values, by), self.function)()
+
+    def combine(self, stacked: pd.Series, sort: bool = False) -> pd.Series:
+        return getattr(_regrouped(stacked, sort), _COMBINE[self.function])()
+
+    def result(self) -> pd.Series:
+        found = super().result()
+        return _narrow(found, self.dtype) if self.function == "sum" else found
+
+
+class _Mean(_Partial):
+    def reduce(self, values: pd.Series, by: list[pd.Series]) -> pd.DataFrame:
+        grouping = _grouped(_real(values), by)
+        return pd.DataFrame({"sum": grouping.sum(), "n": grouping.count()})
+
+    def combine(self, stacked: pd.DataFrame, sort: bool = False) -> pd.DataFrame:
+        return _regrouped(stacked, sort).sum()
+
+    def result(self) -> pd.Series:
+        found = super().result()
+        return _narrow(found["sum"] / found["n"].where(found["n"] > 0), self.dtype)
+
+
+class _Std(_Partial):
+    """Sample standard deviation from counts, means and sums of squared deviations of parts.
+
+    Source: Chan, Golub, LeVeque 1979, Updating formulae and a pairwise algorithm for sample variances.
+    """
+
+    def reduce(self, values: pd.Series, by: list[pd.Series]) -> pd.DataFrame:
+        grouping = _grouped(_real(values), by)
+        n = grouping.count()
+        squares = grouping.var(ddof=0) * n
+        parts = {"n": n, "mean": grouping.mean(), "squares": squares}
+        return pd.DataFrame(parts)[n > 0].astype("float64")
+
+    def combine(self, stacked: pd.DataFrame, sort: bool = False) -> pd.DataFrame:
+        weighted = stacked.assign(mean=stacked["mean"] * stacked["n"])
+        sums = _regrouped(weighted, sort).sum()
+        sums["mean"] /= sums["n"]
+        centre = sums["mean"].reindex(stacked.index)
+        between = stacked["n"] * (stacked["mean"].to_numpy() - centre.to_numpy()) ** 2
+        sums["squares"] += _regrouped(between, sort).sum()
+        return sums
+
+    def result(self) -> pd.Series:
+        if not self.stack:
+            return pd.Series(dtype="float64")
+        found = super().result()
+        spread = np.sqrt(found["squares"] / (found["n"] - 1).where(found["n"] > 1))
+        return _narrow(spread.astype(_real(pd.Series(dtype=self.dtype)).dtype), self.dtype)
+
+
+class _Distinct(_Partial):
+    """The distinct values of every group; memory follows their number."""
+
+    def reduce(self, values: pd.Series, by: list[pd.Series]) -> pd.DataFrame:
+        pairs = pd.concat([*by, values], axis=1, keys=range(len(by) + 1))
+        return pairs.dropna().drop_duplicates()
+
+    def combine(self, stacked: pd.DataFrame, sort: bool = False) -> Any:
+        return stacked.drop_duplicates()
+
+    def result(self) -> pd.Series:
+        if not self.stack:
+            return pd.Series(dtype="int64")
+        pairs = super().result()
+        return _grouped(pairs[self.keys], [pairs[k] for k in range(self.keys)], sort=True).size()
+
+
+_OTHERS: dict[str, Callable[[int, int], _Partial]] = {"mean": _Mean, "std": _Std, "nunique": _Distinct}
+
+_WIDER = {"float16": "float64", "float32": "float64", "Float32": "Float64"}
+
+
+def _wide(values: pd.Series) -> pd.Series:
+    return values.astype(_WIDER[values.dtype.name]) if values.dtype.name in _WIDER else values
+
+
+def _narrow(values: pd.Series, dtype: Any) -> pd.Series:
+    return values.astype(dtype) if getattr(dtype, "name", "") in _WIDER else values
+
+
+def _real(values: pd.Series) -> pd.Series:
+    """Return whole numbers and bools as floats, so that their sum cannot overflow."""
+    dtype = values.dtype
+    if not pd.api.types.is_numeric_dtype(dtype):
+        raise InvalidInput(f"mean and std need numbers, not {dtype}")
+    if isinstance(dtype, np.dtype):
+        return values.astype("float64") if dtype.kind != "c" else values
+    if isinstance(dtype, pd.ArrowDtype):
+        return values.astype("double[pyarrow]")
+    return values.astype("float64" if isinstance(dtype, pd.SparseDtype) else "Float64")

@@ -1,0 +1,105 @@
+"""Connections to MongoDB, and the one place where its driver's errors become ours."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pymongo import MongoClient, errors
+from pymongo.uri_parser import parse_uri
+
+from omegaml.errors import (
+    AuthFailed,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    OmegaError,
+    StorageFull,
+    TimedOut,
+    Unavailable,
+)
+
+_NOT_AUTHORIZED, _AUTH_FAILED, _TIME_LIMIT, _OUT_OF_DISK = 13, 18, 50, 14031
+_clients: dict[tuple[str, float], MongoClient[dict[str, Any]]] = {}
+_lock = threading.Lock()
+
+
+def connect(url: str, timeout: float = 3.0) -> MongoClient[dict[str, Any]]:
+    """Return the process's client for `url`; makes no connection yet.
+
+    Args:
+        timeout: seconds to look for the server before Unavailable is raised.
+    """
+    with _lock:
+        if (url, timeout) not in _clients:
+            with translated(url):
+                _clients[url, timeout] = MongoClient(
+                    url,
+                    serverSelectionTimeoutMS=int(timeout * 1000),
+                    connectTimeoutMS=int(timeout * 1000),
+                    appname="omegaml",
+                    w=1,
+                )
+        return _clients[url, timeout]
+
+
+def forget_clients() -> None:
+    """Drop the clients of a parent process: a client must be made after the fork."""
+    _clients.clear()
+
+
+def address(url: str) -> str:
+    """Return `host:port` of a URL, which is all of it that may be shown."""
+    try:
+        return ", ".join(f"{host}:{port}" for host, port in parse_uri(url, validate=False)["nodelist"])
+    except (errors.PyMongoError, ValueError):
+        return "the configured server"
+
+
+def database_name(url: str) -> str:
+    """Return the database that a URL names. Raises InvalidInput where it names none."""
+    with translated(url):
+        name = parse_uri(url, validate=False)["database"]
+    if not name:
+        raise InvalidInput(
+            f"the URL of {address(url)} names no database", hint="OMEGA_MONGO_URL=mongodb://user:...@host:port/database"
+        )
+    return str(name)
+
+
+@contextmanager
+def translated(url: str = "") -> Iterator[None]:
+    """Turn the driver's errors into ours, each with the server's address and the next step."""
+    try:
+        yield
+    except errors.PyMongoError as e:
+        raise translate(e, url) from e
+
+
+def translate(e: errors.PyMongoError, url: str = "") -> OmegaError:
+    """Return our error for one of the driver's. Source: MongoDB's error codes."""
+    if not url and len(_clients) == 1:
+        url = next(iter(_clients))[0]
+    found = re.match(r"[\w.\[\]:-]+:\d+(?=: )", str(e))
+    where = address(url) if url else found[0] if found else "the database"
+    code = getattr(e, "code", None)
+    if code == _AUTH_FAILED:
+        return AuthFailed(f"{where} does not accept this user and password", hint="omegacli config list --show-origin")
+    if code == _NOT_AUTHORIZED:
+        return Forbidden(f"this user may not do that on {where}", hint="omegacli config list --show-origin")
+    if code == _OUT_OF_DISK or "No space left" in str(e):
+        return StorageFull(f"the disk of {where} is full", hint="free space, then try again")
+    if code == _TIME_LIMIT or isinstance(e, errors.ExecutionTimeout | errors.NetworkTimeout):
+        return TimedOut(f"{where} did not answer in time")
+    if isinstance(e, errors.DuplicateKeyError):
+        return Conflict("an object of that name was made meanwhile", hint="try again")
+    if isinstance(e, errors.ConnectionFailure):
+        return Unavailable(f"no MongoDB server answers at {where}", hint="start one with `omegacli cluster up`")
+    if isinstance(e, errors.DocumentTooLarge):
+        return InvalidInput("the object does not fit a MongoDB document of 16 MB")
+    if isinstance(e, errors.InvalidURI | errors.ConfigurationError | errors.InvalidName):
+        return InvalidInput(f"the MongoDB URL cannot be used: {e}", hint="mongodb://user:password@host:port/database")
+    return OmegaError(f"{where} refused: {getattr(e, 'details', None) and (e.details or {}).get('errmsg') or e}")  # type: ignore[attr-defined]

@@ -1,0 +1,105 @@
+"""One connection to the platform: its stores and its runtime, for one account and one bucket."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from omegaml import config as settings
+from omegaml.errors import OmegaError, Unavailable
+
+if TYPE_CHECKING:
+    from omegaml.config import Config
+    from omegaml.store import Store
+
+
+class Omega:
+    """The platform as one account sees it. Nothing is opened until something is asked for.
+
+    Args:
+        config: settings; read from arguments, environment and `config.yml` where not given.
+        bucket: the bucket of all stores; the setting OMEGA_BUCKET where not given.
+        mongo_url: the database, instead of the one the settings name.
+    """
+
+    def __init__(self, config: Config | None = None, bucket: str | None = None, mongo_url: str | None = None) -> None:
+        self.config = config or settings.load(OMEGA_MONGO_URL=mongo_url, OMEGA_BUCKET=bucket)
+        self.bucket: str = bucket or self.config.get("OMEGA_BUCKET")
+        self._mongo_url = mongo_url
+
+    def __repr__(self) -> str:
+        return f"<Omega bucket {self.bucket}>"
+
+    def __getitem__(self, bucket: str) -> Omega:
+        """Return the same platform with another bucket."""
+        return Omega(self.config, bucket, self._mongo_url)
+
+    @cached_property
+    def mongo_url(self) -> str:
+        """The account's own database. Raises Unavailable where nothing says which."""
+        url = self._mongo_url or self.config.get("OMEGA_MONGO_URL")
+        if url:
+            return str(url)
+        if self.config.get("OMEGA_RESTAPI_URL") and self.config.get("OMEGA_APIKEY"):
+            from omegaml.rest import client_config
+
+            return str(client_config(self.config)["OMEGA_MONGO_URL"])
+        raise Unavailable(
+            "no platform is configured: neither OMEGA_MONGO_URL nor an account",
+            hint="start one with `omegacli cluster up`, or name yours with `omegacli init`",
+        )
+
+    @cached_property
+    def db(self) -> Any:
+        from omegaml import mongo
+
+        client = mongo.connect(self.mongo_url, self.config.get("OMEGA_TIMEOUT"))
+        return client[mongo.database_name(self.mongo_url)]
+
+    def _store(self, prefix: str) -> Store:
+        from omegaml.store import Store
+
+        return Store(self.db, self.bucket, prefix)
+
+    @cached_property
+    def datasets(self) -> Store:
+        return self._store("data/")
+
+    @cached_property
+    def models(self) -> Store:
+        return self._store("models/")
+
+    @cached_property
+    def jobs(self) -> Store:
+        return self._store("jobs/")
+
+    @cached_property
+    def scripts(self) -> Store:
+        return self._store("scripts/")
+
+    @cached_property
+    def runtime(self) -> Any:
+        from omegaml.runtime import facade
+
+        return facade(self)
+
+    def status(self) -> dict[str, Any]:
+        """Return what answers and what does not: `{"mongodb": {"ok", "address", ...}, "runtime": {...}}`."""
+        from omegaml import mongo
+
+        state: dict[str, Any] = {"context": self.config.context, "bucket": self.bucket}
+        try:
+            with mongo.translated(self.mongo_url):
+                version = self.db.client.server_info()["version"]
+                self.db.command("ping")
+            state["mongodb"] = {"ok": True, "address": mongo.address(self.mongo_url), "version": version}
+        except OmegaError as e:
+            state["mongodb"] = {"ok": False, "error": str(e)}
+            return state
+        state["runtime"] = self.runtime.status()
+        return state
+
+    def close(self) -> None:
+        """Close the connection; the next use opens it again."""
+        if "db" in self.__dict__:
+            self.db.client.close()

@@ -1,0 +1,130 @@
+"""The seam between asking for work and doing it: a Task goes in, a Promise comes out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, Protocol, runtime_checkable
+from uuid import uuid4
+
+from omegaml import errors
+from omegaml.errors import InvalidInput, OmegaError
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to do, as plain JSON.
+
+    Attributes:
+        action: a name in `omegaml.runtime.actions.ACTIONS`.
+        store: the store that `name` is in ("models").
+        name: the object to act on.
+        args: X and Y. A string is the name of a dataset, projections allowed (`"x[^y]"`); anything else is a
+            value as `omegaml.runtime.values.encode` writes it.
+        kwargs: parameters of the action, encoded alike.
+        bucket: the bucket of all names; None is the one of the runtime.
+        result: name of a dataset to store the result as; None returns it.
+        temporary: datasets that carry values of this task and are dropped with it.
+        id: by which the result is found again.
+        created: ISO 8601 in UTC.
+    """
+
+    action: str
+    store: str = "models"
+    name: str = ""
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    bucket: str | None = None
+    result: str | None = None
+    temporary: Sequence[str] = ()
+    id: str = field(default_factory=lambda: uuid4().hex)
+    created: str = field(default_factory=_now)
+
+    def to_json(self) -> str:
+        """Return the task as JSON text. Raises InvalidInput if a value in it is no JSON."""
+        try:
+            return json.dumps(asdict(self), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"task {self.action!r} of {self.name!r} is not plain JSON: {error}") from error
+
+    @classmethod
+    def from_json(cls, text: str) -> Task:
+        """Return the task that `to_json` wrote. Fields it does not know are left out."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{key: value for key, value in json.loads(text).items() if key in known})
+
+
+@runtime_checkable
+class Promise(Protocol):
+    """The result of a task, now or later."""
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+
+    @property
+    def status(self) -> str:
+        """One of queued, running, done, failed, lost."""
+
+    def done(self) -> bool:
+        """Tell whether the task has ended, well or not."""
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Wait for the task and return its result, or raise its error.
+
+        Raises: TaskFailed (user code raised), Mismatch, NotFound, TimedOut (after `timeout` seconds; the task
+        goes on), Unavailable (nobody is there to run it).
+        """
+
+
+@runtime_checkable
+class Runtime(Protocol):
+    """Somebody who carries out tasks."""
+
+    def submit(self, task: Task) -> Promise:
+        """Carry out a task whose caller waits for it."""
+
+    def enqueue(self, task: Task) -> Promise:
+        """Have a task carried out while the caller goes on; any process can read its result by the id.
+
+        Raises: Unavailable when nobody is there to run it.
+        """
+
+
+class Finished:
+    """The promise of a task that has ended already."""
+
+    def __init__(self, id: str, result: Any = None, error: OmegaError | None = None) -> None:
+        self.id = id
+        self.status = "done" if error is None else "failed"
+        self._result = result
+        self._error = error
+
+    def done(self) -> bool:
+        """Return True."""
+        return True
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Return the result or raise the error."""
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+def error_to_doc(error: OmegaError) -> dict[str, Any]:
+    """Return an error as JSON: its class, sentence, hint and details."""
+    details = json.loads(json.dumps(error.details, default=str))
+    return {"error": type(error).__name__, "message": error.message, "hint": error.hint, "details": details}
+
+
+def error_from_doc(doc: Mapping[str, Any]) -> OmegaError:
+    """Return the error that `error_to_doc` wrote; a class unknown here becomes OmegaError."""
+    found = getattr(errors, str(doc["error"]), OmegaError)
+    made = found if isinstance(found, type) and issubclass(found, OmegaError) else OmegaError
+    return made(str(doc["message"]), hint=doc.get("hint"), **dict(doc.get("details") or {}))

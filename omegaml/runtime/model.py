@@ -1,0 +1,197 @@
+"""What `om.runtime` is: models by name, tasks by id, and whether anybody is there to carry them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from omegaml.errors import InvalidInput
+from omegaml.runtime import actions, connect, values
+from omegaml.runtime.base import Promise, Task
+
+if TYPE_CHECKING:
+    from omegaml.omega import Omega
+
+
+class Runtime:
+    """Ask for work on this database and bucket."""
+
+    def __init__(self, om: Omega) -> None:
+        self._om = om
+        self._runtime = connect(om, om.config.get("OMEGA_RUNTIME") or "local")
+
+    def model(self, name: str) -> RuntimeModel:
+        """Return the stored model `name` (`name@tag`, `name^` for versions), to be trained or asked."""
+        return RuntimeModel(self, name)
+
+    def ping(self, *, async_: bool = False, timeout: float | None = 10.0) -> dict[str, Any]:
+        """Return `{message, time, host, pid}` of whoever carries out tasks.
+
+        Args:
+            async_: ask a runner instead of this process.
+            timeout: seconds to wait for the runner.
+        Raises: Unavailable (no runner, or no database), TimedOut.
+        """
+        task = Task("ping", bucket=self._om.bucket)
+        answer: dict[str, Any] = self.run(task, async_=async_).get(timeout)
+        return answer
+
+    def status(self) -> dict[str, Any]:
+        """Return `{runners: [{id, host, pid, slots, running, age}], tasks: {queued, running, done, failed, lost}}`.
+
+        `age` is in seconds since the runner was last heard of; tasks are those of the last 24 hours.
+        """
+        queued = self._local().tasks
+        return {"runners": queued.runners(), "tasks": queued.counts()}
+
+    def promise(self, id: str) -> Promise:
+        """Return the promise of a task that any process has queued. Raises NotFound."""
+        made: Promise = self._local().promise(id)
+        return made
+
+    def result(self, id: str, timeout: float | None = None) -> Any:
+        """Return the result of a task that any process has queued, waiting for it.
+
+        Raises: the task's own error, NotFound (no such task, or older than 24 hours), TimedOut, Unavailable.
+        """
+        return self.promise(id).get(timeout)
+
+    def map(self, tasks: Iterable[Task], processes: int | None = None) -> list[Promise]:
+        """Carry out tasks in parallel in child processes; returns, in order, when all have ended."""
+        made: list[Promise] = self._local().map(list(tasks), processes)
+        return made
+
+    def run(self, task: Task, *, async_: bool = False) -> Promise:
+        """Hand a task to the runtime: to be done by this call, or with `async_` by somebody else, later.
+
+        The task's temporary datasets are dropped once it has ended, whatever comes of it.
+        """
+        if async_:
+            try:
+                return self._runtime.enqueue(task)
+            except BaseException:
+                actions.drop(self._om, task.temporary)
+                raise
+        try:
+            return self._runtime.submit(task)
+        finally:
+            actions.drop(self._om, task.temporary)
+
+    def task(
+        self, action: str, name: str, x: Any = None, y: Any = None, *, result: str | None = None, **params: Any
+    ) -> Task:
+        """Return the task to do `action` with model `name`; large values are stored as temporary datasets.
+
+        Raises: NotStorable (a value of a type that cannot be sent).
+        """
+        stored: list[str] = []
+        spill = actions.spiller(self._om, stored)
+        try:
+            given = [x] if y is None else [x, y]
+            return Task(
+                action, "models", name,
+                args=[] if x is None and y is None else [values.encode(value, spill) for value in given],
+                kwargs={key: values.encode(value, spill) for key, value in params.items()},
+                bucket=self._om.bucket, result=result, temporary=stored,
+            )
+        except BaseException:
+            actions.drop(self._om, stored)
+            raise
+
+    def require_runner(self) -> None:
+        """Raise Unavailable, naming the command that starts one, if no runner is alive."""
+        self._local().require_runner()
+
+    def _local(self) -> Any:
+        from omegaml.runtime.local import LocalRuntime
+
+        return self._runtime if isinstance(self._runtime, LocalRuntime) else LocalRuntime(self._om)
+
+    def discard(self, task: Task) -> None:
+        """Drop the temporary datasets of a task."""
+        actions.drop(self._om, task.temporary)
+
+
+class RuntimeModel:
+    """One stored model.
+
+    X and Y are names of datasets, projections allowed (`fit("x[^y]", "x[y]")`), or values: lists, arrays, frames of
+    shape (n_rows, n_features) in the column order of `fit`. Every method takes
+
+        result: name of a dataset to store the result as; the call then returns `{"dataset": name}`;
+        async_: return a Promise at once and leave the work to a runner; its id is good in any process for 24 h;
+
+    and raises NotFound (model or dataset), Mismatch (the data does not fit the model, or the model is not fitted),
+    TaskFailed (the model raised; has its traceback), with `async_` also Unavailable (no runner).
+    """
+
+    def __init__(self, runtime: Runtime, name: str) -> None:
+        self._runtime = runtime
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"RuntimeModel({self.name!r})"
+
+    def fit(self, X: Any, Y: Any = None, **params: Any) -> Any:
+        """Train the model and store it as its next version; return `{model, version, kind}`."""
+        return self.call("fit", X, Y, **params)
+
+    def partial_fit(self, X: Any, Y: Any = None, **params: Any) -> Any:
+        """Train the model further and store it as its next version; return `{model, version, kind}`."""
+        return self.call("partial_fit", X, Y, **params)
+
+    def predict(self, X: Any, **params: Any) -> Any:
+        """Return the model's predictions, of shape (n_rows,) or (n_rows, n_outputs), in the order of X."""
+        return self.call("predict", X, **params)
+
+    def predict_proba(self, X: Any, **params: Any) -> Any:
+        """Return the probability of each class, of shape (n_rows, n_classes)."""
+        return self.call("predict_proba", X, **params)
+
+    def decision_function(self, X: Any, **params: Any) -> Any:
+        """Return the confidence per row, of shape (n_rows,) or (n_rows, n_classes)."""
+        return self.call("decision_function", X, **params)
+
+    def transform(self, X: Any, **params: Any) -> Any:
+        """Return X as the model transforms it, of shape (n_rows, n_outputs)."""
+        return self.call("transform", X, **params)
+
+    def score(self, X: Any, Y: Any = None, **params: Any) -> Any:
+        """Return the model's own score for Y given X, as a float."""
+        return self.call("score", X, Y, **params)
+
+    def gridsearch(self, X: Any, Y: Any = None, *, parameters: Any, **params: Any) -> Any:
+        """Try all combinations of `parameters`, fit the best on all data and store it as the next version.
+
+        Args:
+            parameters: parameter names to the values to try, as in scikit-learn's GridSearchCV; `params` go there.
+        Returns: `{model, version, kind, best_params, best_score, tried: [{params, mean, std}]}`.
+        """
+        return self.call("gridsearch", X, Y, parameters=parameters, **params)
+
+    def map(self, action: str, values_of_X: Iterable[Any], *, processes: int | None = None, **params: Any) -> list[Any]:
+        """Do `action` for each X, in parallel in child processes; return the results in order.
+
+        Raises: the first error; no result of the others is returned then.
+        """
+        if action in actions.ACTIONS and not actions.ACTIONS[action].idempotent:
+            raise InvalidInput(f"{action} changes the model, so it cannot be done in parallel")
+        tasks: list[Task] = []
+        try:
+            for x in values_of_X:
+                tasks.append(self._runtime.task(action, self.name, x, **params))
+            return [promise.get() for promise in self._runtime.map(tasks, processes)]
+        finally:
+            for task in tasks:
+                self._runtime.discard(task)
+
+    def call(
+        self, action: str, X: Any = None, Y: Any = None, *, result: str | None = None, async_: bool = False,
+        **params: Any,
+    ) -> Any:
+        """Do any of the runtime's actions by its name; see the methods."""
+        if async_:
+            self._runtime.require_runner()  # before values are stored for nobody
+        task = self._runtime.task(action, self.name, X, Y, result=result, **params)
+        promise = self._runtime.run(task, async_=async_)
+        return promise if async_ else promise.get()

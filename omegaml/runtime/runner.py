@@ -1,0 +1,216 @@
+"""The process that carries out queued tasks: `python -m omegaml.runtime.runner --config FILE`.
+
+FILE is YAML with OMEGA_MONGO_URL (and optionally OMEGA_BUCKET), readable by its owner only. Each slot is one
+child process with one task at a time. SIGTERM takes no more tasks, waits for those in hand and ends; what is
+not done in time is given back to the queue or reported as lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+import queue
+import signal
+import stat
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from omegaml.errors import ConfigInvalid, OmegaError, TimedOut, Unavailable
+from omegaml.metadata import COLLECTION
+from omegaml.mongo import translated
+from omegaml.runtime import actions
+from omegaml.runtime.base import Task
+from omegaml.runtime.child import Child
+from omegaml.runtime.tasks import Tasks
+
+if TYPE_CHECKING:
+    from omegaml.omega import Omega
+
+BEAT = 3.0
+TIDY = 600.0
+DRAIN = 25.0
+ORPHAN_AFTER = timedelta(hours=24)
+
+log = logging.getLogger("omegaml.runner")
+
+
+class Runner:
+    """Claims tasks of one database and carries them out until it is told to stop."""
+
+    def __init__(self, om: Omega, mongo_url: str, slots: int = 1) -> None:
+        self.id = f"{platform.node()}-{os.getpid()}-{uuid4().hex[:6]}"
+        self._om = om
+        self._tasks = Tasks(om.db, mongo_url)
+        self._children = [Child(mongo_url, om.bucket) for _ in range(slots)]
+        self._free: queue.SimpleQueue[Child] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._gone = threading.Event()
+        self._running = 0
+        self._lock = threading.Lock()
+
+    def stop(self) -> None:
+        """Take no more tasks and end."""
+        self._stop.set()
+
+    def run(self, drain: float = DRAIN) -> None:
+        """Work until `stop`, then wait at most `drain` seconds for the tasks in hand."""
+        for child in self._children:
+            child.start()
+            self._free.put(child)
+        beats = threading.Thread(target=self._beat, daemon=True)
+        with ThreadPoolExecutor(len(self._children)) as pool:
+            beats.start()
+            self._patiently(self._tasks.prepare)
+            log.info("runner %s takes tasks of database %s", self.id, self._om.db.name)
+            self._serve(pool)
+            self._drain(drain)
+        self._gone.set()
+        beats.join()
+        for child in self._children:
+            child.close()
+        try:
+            for id in self._tasks.give_back(self.id):
+                log.warning("task %s was not finished", id)
+            self._tasks.leave(self.id)
+        except OmegaError as error:
+            log.warning("%s", error)
+        log.info("runner %s stopped", self.id)
+
+    def _serve(self, pool: ThreadPoolExecutor) -> None:
+        pause, tidied = 0.02, 0.0
+        while not self._stop.is_set():
+            try:
+                if time.monotonic() - tidied > TIDY:
+                    tidied = time.monotonic()
+                    self._tidy()
+                task = None if self._free.empty() else self._tasks.claim(self.id)
+            except OmegaError as error:
+                log.warning("%s", error)
+                self._stop.wait(1.0)
+                continue
+            if task is not None:
+                with self._lock:
+                    self._running += 1
+                pool.submit(self._carry_out, self._free.get(), task)
+                pause = 0.02
+            else:
+                self._stop.wait(pause)
+                pause = min(pause * 1.2, 0.1)
+
+    def _carry_out(self, child: Child, task: Task) -> None:
+        began = time.monotonic()
+        answer: dict[str, Any] = {}
+        try:
+            answer = child.run(task)
+            kept = self._patiently(lambda: self._tasks.finish(task.id, self.id, answer))
+            how = "failed" if "error" in answer else "done"
+            log.info("task %s %s %s %s in %.3f s", task.id, task.action, task.name, how, time.monotonic() - began)
+            dropped = [*task.temporary] if kept else [*task.temporary, *answer["temporary"]]
+            actions.drop(actions.scope(self._om, task.bucket), dropped)
+        except OmegaError as error:
+            log.warning("task %s: %s", task.id, error)
+        except Exception:
+            log.exception("task %s", task.id)
+        finally:
+            with self._lock:
+                self._running -= 1
+            self._free.put(child)
+
+    def _drain(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while self._running and time.monotonic() < end:
+            time.sleep(0.02)
+        if self._running:
+            # first give the tasks back: a killed child would be reported as the task's own fault
+            self._patiently(lambda: self._tasks.give_back(self.id))
+            for child in self._children:
+                child.kill()
+
+    def _beat(self) -> None:
+        while True:
+            try:
+                self._tasks.beat(
+                    self.id, host=platform.node(), pid=os.getpid(), slots=len(self._children), running=self._running
+                )
+                for id in self._tasks.recover():
+                    log.warning("task %s was left by a runner that died", id)
+            except OmegaError as error:
+                log.warning("%s", error)
+            if self._gone.wait(BEAT):
+                return
+
+    def _patiently(self, do: Any, seconds: float = 60.0) -> Any:
+        # a result must not be lost because the database is being restarted
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                return do()
+            except (Unavailable, TimedOut):
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.5)
+
+    def _tidy(self) -> None:
+        in_use = self._tasks.in_use()
+        limit = datetime.now(UTC) - ORPHAN_AFTER
+        with translated():
+            buckets = self._om.db[COLLECTION].distinct("bucket")
+        for bucket in buckets:
+            place = actions.scope(self._om, bucket)
+            for meta in place.datasets.find(f"{actions.TEMPORARY}*", hidden=True):
+                if meta.name not in in_use and meta.created is not None and meta.created < limit:
+                    place.datasets.drop(meta.name, missing_ok=True)
+            freed = place.datasets.gc()
+            if freed.objects:
+                log.info("freed %s objects of %s bytes in bucket %s", freed.objects, freed.bytes, bucket)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the runner's settings. Raises ConfigInvalid, also if others may read the file."""
+    import yaml
+
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigInvalid(f"{path} cannot be read: {error}") from None
+    if mode & 0o077:
+        raise ConfigInvalid(f"{path} holds a password and others may read it", hint=f"chmod 600 {path}")
+    if not isinstance(content, dict) or not content.get("OMEGA_MONGO_URL"):
+        raise ConfigInvalid(f"{path} has no OMEGA_MONGO_URL")
+    return content
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; return the exit code."""
+    parser = argparse.ArgumentParser(prog="omegaml.runtime.runner", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="YAML file with OMEGA_MONGO_URL, mode 0600")
+    parser.add_argument("--slots", type=int, default=1, help="tasks at a time")
+    parser.add_argument("--drain", type=float, default=DRAIN, help="seconds to finish tasks in after SIGTERM")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        settings = read_config(options.config)
+        from omegaml.omega import Omega
+
+        url = settings["OMEGA_MONGO_URL"]
+        runner = Runner(Omega(mongo_url=url, bucket=settings.get("OMEGA_BUCKET")), url, max(1, options.slots))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: runner.stop())
+        runner.run(options.drain)
+    except OmegaError as error:
+        log.error("%s", error)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""The tasks and runners of one database: two collections that every process of the user can read.
+
+A task is claimed by one atomic update, so any number of runners may look for work. Results stay for a day.
+All times are the server's, so clocks of clients and runners need not agree.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo import ReturnDocument
+from pymongo.database import Database
+from pymongo.write_concern import WriteConcern
+
+from omegaml.errors import NotFound, TaskFailed
+from omegaml.mongo import translated
+from omegaml.runtime.base import Task, error_to_doc
+
+KEEP_RESULTS = 24 * 3600
+DEAD_AFTER = 15.0
+ATTEMPTS = 2
+
+_ENDED = ("done", "failed", "lost")
+
+
+class Tasks:
+    """The queue of a database and the results of the last day."""
+
+    def __init__(self, db: Database[dict[str, Any]], url: str = "") -> None:
+        # a task that was accepted, and a result that was shown, must outlive a crash of the server
+        durable = WriteConcern(w=1, j=True)
+        self._tasks = db.get_collection("omegaml.tasks", write_concern=durable)
+        self._runners = db.get_collection("omegaml.runners", write_concern=WriteConcern(w=1))
+        self._url = url
+
+    def prepare(self) -> None:
+        """Make the indexes: results and dead runners go by themselves."""
+        with translated(self._url):
+            self._tasks.create_index("expires", expireAfterSeconds=0)
+            self._tasks.create_index([("status", 1), ("submitted", 1)])
+            self._runners.create_index("seen", expireAfterSeconds=3600)
+
+    # --- tasks
+
+    def add(self, task: Task, repeatable: bool) -> None:
+        """Queue a task; `repeatable` says that it may run twice if its runner dies."""
+        with translated(self._url):
+            self._tasks.insert_one(
+                {
+                    "_id": task.id, "status": "queued", "task": task.to_json(), "action": task.action,
+                    "name": task.name, "bucket": task.bucket, "submitted": datetime.now(UTC), "attempts": 0,
+                    "repeatable": repeatable, "temporary": list(task.temporary),
+                }
+            )
+
+    def claim(self, runner: str) -> Task | None:
+        """Take the oldest queued task for `runner`; None when there is none."""
+        started = {
+            "status": "running", "runner": runner, "started": "$$NOW", "attempts": {"$add": ["$attempts", 1]}
+        }
+        with translated(self._url):
+            doc = self._tasks.find_one_and_update(
+                {"status": "queued"}, [{"$set": started}], sort=[("submitted", 1)],
+                return_document=ReturnDocument.AFTER,
+            )
+        return Task.from_json(doc["task"]) if doc else None
+
+    def finish(self, id: str, runner: str, answer: Mapping[str, Any]) -> bool:
+        """Write the outcome of a task; False if the task was taken from `runner` meanwhile."""
+        status = "failed" if "error" in answer else "done"
+        return self._end({"_id": id, "status": "running", "runner": runner}, status, answer)
+
+    def _end(self, query: dict[str, Any], status: str, answer: Mapping[str, Any]) -> bool:
+        change = {
+            "status": status, "answer": {"$literal": json.dumps(answer)}, "finished": "$$NOW",
+            "temporary": {"$literal": list(answer.get("temporary", ()))},
+            "expires": {"$add": ["$$NOW", KEEP_RESULTS * 1000]},
+        }
+        with translated(self._url):
+            return self._tasks.update_one(query, [{"$set": change}]).modified_count == 1
+
+    def give_back(self, runner: str) -> list[str]:
+        """Requeue or give up what `runner` did not finish; return the ids."""
+        return self._release({"status": "running", "runner": runner})
+
+    def recover(self) -> list[str]:
+        """Requeue or give up the tasks of runners that are no longer alive; return the ids."""
+        alive = [runner["id"] for runner in self.runners()]
+        return self._release({"status": "running", "runner": {"$nin": alive}})
+
+    def _release(self, query: dict[str, Any]) -> list[str]:
+        with translated(self._url):
+            found = list(self._tasks.find(query, {"runner": 1, "repeatable": 1, "attempts": 1, "action": 1, "name": 1}))
+        released = []
+        for doc in found:
+            same = {"_id": doc["_id"], "status": "running", "runner": doc["runner"]}
+            if doc["repeatable"] and doc["attempts"] < ATTEMPTS:
+                with translated(self._url):
+                    changed = self._tasks.update_one(same, {"$set": {"status": "queued", "runner": None}})
+                done = changed.modified_count == 1
+            else:
+                error = TaskFailed(
+                    f"{doc['action']} of model {doc['name']!r} was lost: its runner stopped while it ran",
+                    hint="see what it has done, then ask for it again", task=doc["_id"],
+                )
+                done = self._end(same, "lost", {"error": error_to_doc(error)})
+            released += [doc["_id"]] if done else []
+        return released
+
+    def get(self, id: str) -> dict[str, Any]:
+        """Return `{id, status, action, name, bucket, submitted, started, finished, answer}` of a task.
+
+        Raises: NotFound if there is none, or none any more.
+        """
+        with translated(self._url):
+            doc = self._tasks.find_one({"_id": id})
+        if doc is None:
+            raise NotFound(f"there is no task {id!r}", hint="results are kept for 24 hours")
+        answer = json.loads(doc["answer"]) if doc.get("answer") else None
+        shown = {k: doc.get(k) for k in ("status", "action", "name", "bucket", "submitted", "started", "finished")}
+        return {"id": id, **shown, "answer": answer}
+
+    def ended(self, id: str) -> bool:
+        """Tell whether a task has ended; reads no result."""
+        with translated(self._url):
+            doc = self._tasks.find_one({"_id": id}, {"status": 1})
+        if doc is None:
+            raise NotFound(f"there is no task {id!r}", hint="results are kept for 24 hours")
+        return doc["status"] in _ENDED
+
+    def counts(self) -> dict[str, int]:
+        """Return how many tasks are in each status."""
+        with translated(self._url):
+            found = self._tasks.aggregate([{"$group": {"_id": "$status", "n": {"$sum": 1}}}])
+            counted = {doc["_id"]: doc["n"] for doc in found}
+        return {status: counted.get(status, 0) for status in ("queued", "running", *_ENDED)}
+
+    def in_use(self) -> set[str]:
+        """Return the names of all temporary datasets that a task or result still refers to."""
+        with translated(self._url):
+            return set(self._tasks.distinct("temporary"))
+
+    # --- runners
+
+    def beat(self, runner: str, **facts: Any) -> None:
+        """Say that `runner` is alive."""
+        change = {key: {"$literal": value} for key, value in facts.items()} | {"seen": "$$NOW"}
+        with translated(self._url):
+            self._runners.update_one({"_id": runner}, [{"$set": change}], upsert=True)
+
+    def leave(self, runner: str) -> None:
+        """Take `runner` off the list."""
+        with translated(self._url):
+            self._runners.delete_one({"_id": runner})
+
+    def runners(self) -> list[dict[str, Any]]:
+        """Return the living runners: `{id, host, pid, slots, running, age}`, age in seconds since the last beat."""
+        age = {"$divide": [{"$subtract": ["$$NOW", "$seen"]}, 1000]}
+        stages: list[dict[str, Any]] = [
+            {"$addFields": {"age": age}}, {"$match": {"age": {"$lt": DEAD_AFTER}}}, {"$sort": {"_id": 1}}
+        ]
+        with translated(self._url):
+            found = list(self._runners.aggregate(stages))
+        return [{"id": doc.pop("_id"), **{k: v for k, v in doc.items() if k != "seen"}} for doc in found]

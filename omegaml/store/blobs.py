@@ -1,0 +1,275 @@
+"""Blobs in GridFS: chunks of 1 MiB written by two threads, then the file document that makes them count.
+
+Any GridFS reader can read the files. Beyond GridFS, the file document keeps a SHA-256 digest of the whole
+and every chunk its CRC-32, so that reading in order and after a seek are both checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, cast
+from weakref import WeakKeyDictionary
+
+from bson import Binary, ObjectId
+from pymongo import WriteConcern
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
+from omegaml.backends.base import Blob
+from omegaml.errors import Corrupt, InvalidInput
+from omegaml.mongo import translated
+from omegaml.store.base import Written
+from omegaml.store.names import Names
+
+CHUNK = 1 << 20
+#: Two writers are fastest: one leaves the server idle, more only compete for its cores.
+THREADS = 2
+#: Chunks waiting to be written; bounds the memory of a put to a few MiB.
+QUEUE = 8
+
+_EXTENSIONS = {"sklearn.joblib": "omm", "model.joblib": "omm", "ndarray.bin": "np", "python.file": "file"}
+_indexed: WeakKeyDictionary[Any, set[tuple[str, str]]] = WeakKeyDictionary()
+
+
+class BlobStorage:
+    """Stores `Blob`s: the metadata's `gridfile` is the file's id, `kind_meta` the blob's `meta`."""
+
+    def write(
+        self, db: Database[Any], names: Names, payload: Blob, doc: Mapping[str, Any], append: bool
+    ) -> Written:
+        """Store the blob as a new file. A writer that dies leaves chunks without a file document.
+
+        Raises: InvalidInput (append; a file opened as text), StorageFull, Unavailable.
+        """
+        if append:
+            raise InvalidInput(f"nothing can be appended to {doc['name']!r}: it is a {doc['kind']}")
+        chunks = db[names.files].chunks.with_options(write_concern=WriteConcern(w=1))
+        files = db[names.files].files.with_options(write_concern=WriteConcern(w=1, j=True))
+        file_id = ObjectId()
+        try:
+            with translated():
+                _ensure_indexes(db, names.files)
+                length, digest = _write_chunks(chunks, file_id, payload.data)
+                files.insert_one(
+                    {
+                        "_id": file_id,
+                        "length": length,
+                        "chunkSize": CHUNK,
+                        "uploadDate": datetime.now(UTC),
+                        "filename": names.collection(doc["name"], _EXTENSIONS.get(doc["kind"], "blob")),
+                        "metadata": {"sha256": digest},
+                    }
+                )
+        except BaseException:
+            _try_delete(chunks, file_id)
+            raise
+        return Written({"gridfile": file_id, "kind_meta": dict(payload.meta)}, length)
+
+    def read(self, db: Database[Any], names: Names, doc: Mapping[str, Any]) -> Blob:
+        """Return the blob; its `data` is a seekable reader that checks what it reads."""
+        reader = BlobReader(db, names.files, doc["gridfile"])
+        return Blob(cast(BinaryIO, reader), doc.get("kind_meta") or {}, reader.length)
+
+    def free(self, db: Database[Any], names: Names, doc: Mapping[str, Any]) -> None:
+        """Delete the chunks, then the file document; so what is interrupted can be done again."""
+        file_id = doc.get("gridfile")
+        if file_id is not None:
+            with translated():
+                db[names.files].chunks.delete_many({"files_id": file_id})
+                db[names.files].files.delete_one({"_id": file_id})
+
+
+class BlobReader(io.BufferedIOBase):
+    """A stored file, open for reading: fetched a chunk at a time, checked, seekable.
+
+    Every chunk is checked against its CRC-32 and length; once all have been read in order, the whole
+    against its SHA-256. What does not agree raises Corrupt.
+    """
+
+    def __init__(self, db: Database[Any], prefix: str, file_id: ObjectId) -> None:
+        with translated():
+            found = db[prefix].files.find_one({"_id": file_id})
+        if found is None:
+            raise Corrupt(f"the stored file {file_id} is missing", file=str(file_id))
+        self.length: int = found["length"]
+        self.sha256: str | None = (found.get("metadata") or {}).get("sha256")
+        self.name = str(file_id)
+        self._chunks: Collection[Any] = db[prefix].chunks
+        self._id = file_id
+        self._size: int = found["chunkSize"]
+        self._count = -(-self.length // self._size)
+        self._at = 0
+        self._current: tuple[int, bytes] = (-1, b"")
+        self._ahead: Iterator[tuple[int, bytes]] = iter(())
+        self._ahead_n = -1
+        self._digest = hashlib.sha256()
+        self._digested = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.length}[whence]
+        if base + offset < 0:
+            raise ValueError(f"negative seek position {base + offset}")
+        self._at = base + offset
+        return self._at
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._check_open()
+        left = max(0, self.length - self._at)
+        if size is None or size < 0 or size >= left:
+            if self._at == 0 and self._count > THREADS:
+                return self._read_all()
+            size = left
+        parts = []
+        while size > 0:
+            part = self.read1(size)
+            parts.append(part)
+            size -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """Return at most `size` bytes, of one chunk."""
+        self._check_open()
+        if self._at >= self.length or size == 0:
+            return b""
+        n, start = divmod(self._at, self._size)
+        data = self._chunk(n)
+        part = data[start:] if size < 0 else data[start : start + size]
+        self._at += len(part)
+        return part
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("the stored file was closed")
+
+    def _chunk(self, n: int) -> bytes:
+        if self._current[0] != n:
+            if self._ahead_n != n:
+                self._ahead = self._fetch(n, self._count)
+            found = next(self._ahead, None)
+            if found is None or found[0] != n:
+                raise Corrupt(f"chunk {n} of the stored file {self._id} is missing", file=self.name)
+            self._ahead_n = n + 1
+            self._current = found
+            self._follow(n, found[1])
+        return self._current[1]
+
+    def _fetch(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+        query = {"files_id": self._id, "n": {"$gte": start, "$lt": stop}}
+        with translated(), self._chunks.find(query, {"_id": 0, "files_id": 0}).sort("n", 1) as cursor:
+            for doc in cursor:
+                data = bytes(doc["data"])
+                expected = min(self._size, self.length - doc["n"] * self._size)
+                if len(data) != expected or ("crc32" in doc and doc["crc32"] != zlib.crc32(data)):
+                    what = f"chunk {doc['n']} of the stored file {self._id} is damaged"
+                    raise Corrupt(what, file=self.name)
+                yield doc["n"], data
+
+    def _follow(self, n: int, data: bytes) -> None:
+        """Go on with the digest if chunk `n` is the next one, and compare it after the last."""
+        if n != self._digested or self.sha256 is None:
+            return
+        self._digest.update(data)
+        self._digested += 1
+        if self._digested == self._count and self._digest.hexdigest() != self.sha256:
+            raise Corrupt(f"the stored file {self._id} does not match its digest", file=self.name)
+
+    def _read_all(self) -> bytes:
+        """Read the whole file, fetched by threads in runs of chunks while the digest is computed here."""
+        runs = range(0, self._count, QUEUE)
+        parts: list[bytes] = []
+        with ThreadPoolExecutor(THREADS) as pool:
+            for run in pool.map(lambda n: list(self._fetch(n, min(n + QUEUE, self._count))), runs):
+                for n, data in run:
+                    if n != len(parts):
+                        break
+                    self._follow(n, data)
+                    parts.append(data)
+        if len(parts) != self._count:
+            raise Corrupt(f"chunk {len(parts)} of the stored file {self._id} is missing", file=self.name)
+        self._at = self.length
+        return b"".join(parts)
+
+
+def _write_chunks(chunks: Collection[Any], file_id: ObjectId, data: Any) -> tuple[int, str]:
+    digest = hashlib.sha256()
+    length = 0
+
+    def insert(n: int, chunk: bytes) -> None:
+        chunks.insert_one({"files_id": file_id, "n": n, "data": Binary(chunk), "crc32": zlib.crc32(chunk)})
+
+    pool: ThreadPoolExecutor | None = None
+    waiting: deque[Future[None]] = deque()
+    try:
+        for n, chunk in enumerate(_split(data)):
+            if len(chunk) < CHUNK and n == 0:
+                insert(n, chunk)
+            else:
+                pool = pool or ThreadPoolExecutor(THREADS)
+                waiting.append(pool.submit(insert, n, chunk))
+            digest.update(chunk)
+            length += len(chunk)
+            while len(waiting) >= QUEUE:
+                waiting.popleft().result()
+        for future in waiting:
+            future.result()
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+    return length, digest.hexdigest()
+
+
+def _split(data: Any) -> Iterator[bytes]:
+    """Yield pieces of exactly CHUNK bytes, the last one shorter; a file object may return fewer at a time."""
+    if isinstance(data, bytes | bytearray | memoryview):
+        view = memoryview(data).cast("B") if memoryview(data).nbytes else memoryview(b"")
+        for start in range(0, len(view), CHUNK):
+            yield bytes(view[start : start + CHUNK])
+        return
+    rest = bytearray()
+    while piece := data.read(CHUNK):
+        if not isinstance(piece, bytes | bytearray | memoryview):
+            raise InvalidInput("the file was opened as text", hint='open it with mode "rb"')
+        rest += piece
+        while len(rest) >= CHUNK:
+            yield bytes(rest[:CHUNK])
+            del rest[:CHUNK]
+    if rest:
+        yield bytes(rest)
+
+
+def _ensure_indexes(db: Database[Any], prefix: str) -> None:
+    """Create the two indexes of GridFS, once per process, database and prefix."""
+    done = _indexed.setdefault(db.client, set())
+    if (db.name, prefix) not in done:
+        db[prefix].chunks.create_index([("files_id", 1), ("n", 1)], unique=True)
+        db[prefix].files.create_index([("filename", 1), ("uploadDate", 1)])
+        done.add((db.name, prefix))
+
+
+def _try_delete(chunks: Collection[Any], file_id: ObjectId) -> None:
+    """Remove what a failed write left; the server may be the reason, then `gc` finds it later."""
+    with suppress(PyMongoError):
+        chunks.delete_many({"files_id": file_id})
