@@ -63,7 +63,9 @@ def _is_pair(result: str, pair: Any) -> bool:
     return True
 
 
-def aggregate(frames: Iterable[pd.DataFrame], keys: int, plan: Sequence[tuple[int, str]]) -> pd.DataFrame | None:
+def aggregate(
+    frames: Iterable[pd.DataFrame], keys: int, plan: Sequence[tuple[int, str]]
+) -> pd.DataFrame | None:
     """Return one row per group, sorted by the keys, which are its index; its columns are 0, 1, ... of `plan`.
 
     Args:
@@ -84,15 +86,19 @@ def aggregate(frames: Iterable[pd.DataFrame], keys: int, plan: Sequence[tuple[in
     if not groups.stack:
         return None
     index = groups.result().index
-    return pd.DataFrame({i: _aligned(partial.result(), index) for i, partial in enumerate(partials)}, index=index)
+    columns = {
+        i: _aligned(p.result(), index, **({"fill_value": 0} if isinstance(p, _Distinct) else {}))
+        for i, p in enumerate(partials)
+    }
+    return pd.DataFrame(columns, index=index)
 
 
 # how the partial results of several frames become one
 _COMBINE = {"size": "sum", "count": "sum", "sum": "sum", "min": "min", "max": "max", "first": "first"}
 
 
-def _aligned(found: pd.Series, index: pd.Index) -> Any:
-    return found.array if found.index.equals(index) else found.reindex(index).array
+def _aligned(found: pd.Series, index: pd.Index, **fill: int) -> Any:
+    return found.array if found.index.equals(index) else found.reindex(index, **fill).array
 
 
 def _grouped(values: pd.DataFrame | pd.Series, by: Any, sort: bool = False) -> Any:
@@ -154,6 +160,8 @@ class _Plain(_Partial):
 
     def result(self) -> pd.Series:
         found = super().result()
+        if self.dtype == object:  # pandas 3 takes an object column of text for its string dtype
+            return found.astype(object)
         return _narrow(found, self.dtype) if self.function == "sum" else found
 
 
@@ -184,12 +192,14 @@ class _Std(_Partial):
         return pd.DataFrame(parts)[n > 0].astype("float64")
 
     def combine(self, stacked: pd.DataFrame, sort: bool = False) -> pd.DataFrame:
-        weighted = stacked.assign(mean=stacked["mean"] * stacked["n"])
-        sums = _regrouped(weighted, sort).sum()
+        # means are taken as distances from the group's first one: sums of far values would round
+        firsts = _regrouped(stacked["mean"], sort).first()
+        away = stacked["mean"].to_numpy() - firsts.reindex(stacked.index).to_numpy()
+        sums = _regrouped(stacked.assign(mean=away * stacked["n"]), sort).sum()
         sums["mean"] /= sums["n"]
-        centre = sums["mean"].reindex(stacked.index)
-        between = stacked["n"] * (stacked["mean"].to_numpy() - centre.to_numpy()) ** 2
+        between = stacked["n"] * (away - sums["mean"].reindex(stacked.index).to_numpy()) ** 2
         sums["squares"] += _regrouped(between, sort).sum()
+        sums["mean"] += firsts
         return sums
 
     def result(self) -> pd.Series:
@@ -214,7 +224,7 @@ class _Distinct(_Partial):
         if not self.stack:
             return pd.Series(dtype="int64")
         pairs = super().result()
-        return _grouped(pairs[self.keys], [pairs[k] for k in range(self.keys)], sort=True).size()
+        return _grouped(pairs[self.keys], [pairs[k] for k in range(self.keys)], sort=True).size().astype("int64")
 
 
 _OTHERS: dict[str, Callable[[int, int], _Partial]] = {"mean": _Mean, "std": _Std, "nunique": _Distinct}

@@ -114,7 +114,8 @@ def outlook(
 
 
 def _comparable(value: Any, domain: str) -> bool:
-    return isinstance(value, {"int": int, "float": (int, float), "text": str, "binary": bytes}[domain])
+    fits: Any = {"int": int, "float": (int, float), "text": str, "binary": bytes}[domain]
+    return isinstance(value, fits)
 
 
 def _outlook_objects(cond: Cond, lows: list[Any], highs: list[Any]) -> list[tuple[bool, bool]]:
@@ -156,7 +157,9 @@ def _constant(value: bool, array: pa.Array) -> pa.BooleanArray:
 
 def _missing(array: pa.Array, ctype: ColumnType) -> pa.BooleanArray:
     if ctype.kind == "complex":
-        return pa.array(np.isnan(_complex(array, ctype)) | np.asarray(array.is_null()))
+        from omegaml.backends.columnar.values import from_arrow
+
+        return pa.array(np.isnan(from_arrow([array], ctype, len(array))))
     if ctype.kind == "object":
         cells = _tagged_cells(array, ctype)
         if cells is not None:
@@ -216,16 +219,15 @@ def _clip(span: Span, type_: pa.DataType) -> Span | None:
 
 def _match_text(cond: Cond, array: pa.Array, domain: str) -> pa.BooleanArray:
     if domain != "text":
-        raise InvalidInput(f"{cond.column}__{cond.op} needs a column of text; {cond.column!r} is {array.type}")
+        raise InvalidInput(f"{cond.column}__{cond.op} needs text, and {cond.column!r} is {array.type}")
     if pa.types.is_string_view(array.type):
         array = array.cast(pa.large_string())
     if cond.op == "regex":
         try:
             return pc.match_substring_regex(array, cond.value)
         except pa.ArrowInvalid as exc:
-            raise InvalidInput(
-                f"{cond.value!r} is not a regular expression", hint="syntax: github.com/google/re2/wiki/Syntax"
-            ) from exc
+            hint = "syntax: github.com/google/re2/wiki/Syntax"
+            raise InvalidInput(f"{cond.value!r} is not a regular expression", hint=hint) from exc
     compare = {"contains": pc.match_substring, "startswith": pc.starts_with, "endswith": pc.ends_with}
     return compare[cond.op](array, cond.value)
 
@@ -273,8 +275,8 @@ def _converter(column: str, ctype: ColumnType, type_: pa.DataType) -> Callable[[
         except InvalidInput:
             raise
         except (ValueError, TypeError, ArithmeticError, pa.ArrowException) as exc:
-            what = f"{type(value).__name__} {value!r}"
-            raise InvalidInput(f"column {column!r} is {_told(ctype, type_)} and cannot be compared with {what}") from exc
+            what = f"compared with {type(value).__name__} {value!r}"
+            raise InvalidInput(f"column {column!r} is {_told(ctype, type_)} and cannot be {what}") from exc
 
     return convert
 
@@ -302,10 +304,9 @@ def _physical(value: Any, ctype: ColumnType, type_: pa.DataType) -> Any:
     if domain == "int":
         return _number(value, boolean=t.is_boolean(type_))
     if domain == "float":
-        number = _number(value)
-        width = {16: np.float16, 32: np.float32, 64: np.float64}[type_.bit_width]
+        width: Any = {16: np.float16, 32: np.float32, 64: np.float64}[type_.bit_width]
         with np.errstate(over="ignore"):
-            return float(width(float(number)))
+            return float(width(float(_number(value))))
     if domain == "text" and not isinstance(value, str):
         raise TypeError("not a text")
     if domain == "other" and t.is_decimal(type_) and not isinstance(value, Decimal):
@@ -313,7 +314,7 @@ def _physical(value: Any, ctype: ColumnType, type_: pa.DataType) -> Any:
     return value if domain in ("text", "binary") else pa.scalar(value, type_).as_py()
 
 
-def _number(value: Any, boolean: bool = False) -> int | Fraction | float:
+def _number(value: Any, boolean: bool = False) -> Any:
     """Return the exact value of a number, or of a text that reads as one."""
     if isinstance(value, str):
         if boolean and value.lower() in ("true", "false"):
@@ -326,7 +327,7 @@ def _number(value: Any, boolean: bool = False) -> int | Fraction | float:
     if isinstance(value, numbers.Real | Decimal | np.floating) and not isinstance(value, Fraction):
         if not math.isfinite(value):
             return float(value)
-        value = Fraction(float(value) if isinstance(value, np.floating) else value)
+        value = Fraction(value if isinstance(value, Decimal) else float(value))
     if not isinstance(value, Fraction):
         raise TypeError("not a number")
     return int(value) if value.denominator == 1 else value
@@ -367,7 +368,8 @@ def _match_categories(cond: Cond, ctype: ColumnType) -> pa.BooleanArray:
         wanted = cond.value if cond.op == "between" else [cond.value]
         places = categories.get_indexer_for(wanted)
         if (places < 0).any():
-            raise InvalidInput(f"{wanted[int(np.argmin(places))]!r} is not a category of column {cond.column!r}")
+            unknown = wanted[int(np.argmin(places))]
+            raise InvalidInput(f"{unknown!r} is not a category of column {cond.column!r}")
         numbered = [int(p) for p in places]
         span = _ordered_spans(cond.op, numbered)[0]
         return _in_span(pa.array(np.arange(len(categories))), span)

@@ -161,8 +161,8 @@ def where(
     """Return the condition that `q` and all of `filters` match, or None if there is none.
 
     Args:
-        labels: the column names as text, or `Labels(schema)`. With them `a__b=1` finds a column labelled `a__b`; without them
-            such a column is written `a__b__eq=1`.
+        labels: the column names as text, or `Labels(schema)`. With them `a__b=1` finds a column labelled
+            `a__b`; without them such a column is written `a__b__eq=1`.
     Raises: InvalidInput for an unknown operator or a value that the operator cannot use.
     """
     parts: list[Expr] = []

@@ -14,7 +14,16 @@ from typing import Any
 import requests
 
 from omegaml.config import Config, cache_path, write_private
-from omegaml.errors import AuthFailed, Corrupt, Forbidden, InvalidInput, NotFound, OmegaError, TimedOut, Unavailable
+from omegaml.errors import (
+    AuthFailed,
+    Corrupt,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    OmegaError,
+    TimedOut,
+    Unavailable,
+)
 
 TIMEOUT = 3.0
 KEEP = 600.0  # seconds that a fetched answer is used
@@ -67,7 +76,9 @@ def client_config(config: Config, *, refetch: bool = False) -> dict[str, Any]:
         return cached
     data = fetch_config(url, userid, apikey, config.get("OMEGA_TIMEOUT"))
     # JSON is YAML, and is read without importing a parser for it
-    write_private(path, json.dumps({"account": [url, userid], "fetched": time.time(), "data": data}, indent=1) + "\n")
+    write_private(
+        path, json.dumps({"account": [url, userid], "fetched": time.time(), "data": data}, indent=1) + "\n"
+    )
     return data
 
 
@@ -89,13 +100,17 @@ def _check_status(answer: requests.Response, url: str, userid: str) -> None:
         raise AuthFailed(f"{url} does not accept the API key of {userid!r}", hint="omegacli init --force")
     error: OmegaError
     if status == 403:
-        error = Forbidden(f"{url} does not let {userid!r} read its settings", hint="ask the server's administrator")
+        error = Forbidden(
+            f"{url} does not let {userid!r} read its settings", hint="ask the server's administrator"
+        )
     elif status == 404:
         error = NotFound(f"{url} has no config route", hint="is this the address of omegaweb?")
     elif status in (408, 504):
         error = TimedOut(f"{url} did not answer in time (status {status})")
     elif 300 <= status < 400:
-        error = InvalidInput(f"{url} points elsewhere, to {answer.headers.get('Location', '?')}", hint="use that URL")
+        error = InvalidInput(
+            f"{url} points elsewhere, to {answer.headers.get('Location', '?')}", hint="use that URL"
+        )
     else:
         error = Unavailable(f"{url} answered with status {status}", hint="try again, or see the server's log")
     raise error
@@ -108,7 +123,9 @@ def _data(answer: requests.Response, route: str) -> dict[str, Any]:
         data = answer.json()["objects"][0]["data"]
         return {str(key): value for key, value in data.items()}
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        raise Corrupt(f"{route} did not answer with settings", hint="is this the address of omegaweb?") from None
+        raise Corrupt(
+            f"{route} did not answer with settings", hint="is this the address of omegaweb?"
+        ) from None
 
 
 def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:

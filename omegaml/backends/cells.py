@@ -12,7 +12,7 @@ import datetime as dt
 import decimal
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import bson
 import numpy as np
@@ -51,7 +51,7 @@ def untag(value: Any) -> Any:
 
 
 def tag_tz(tz: dt.tzinfo) -> dict[str, Any]:
-    """Return a time zone with the library it is from: equal zones of two libraries are not the same to pandas."""
+    """Return a time zone with its library: to pandas, equal zones of two libraries are not the same."""
     kind = f"{type(tz).__module__}.{type(tz).__qualname__}"
     if type(tz) is dt.timezone:
         offset = tz.utcoffset(None)
@@ -68,7 +68,8 @@ def tag_tz(tz: dt.tzinfo) -> dict[str, Any]:
         found = _tag_dateutil(tz, kind)
         if found is not None:
             return found
-    raise NotStorable(f"time zone {tz!r} cannot be stored", hint="use a named zone, as of zoneinfo, or a fixed offset")
+    hint = "use a named zone, as of zoneinfo, or a fixed offset"
+    raise NotStorable(f"time zone {tz!r} cannot be stored", hint=hint)
 
 
 def untag_tz(doc: dict[str, Any]) -> dt.tzinfo:
@@ -78,7 +79,7 @@ def untag_tz(doc: dict[str, Any]) -> dt.tzinfo:
         offset = dt.timedelta(*doc["offset"])
         if doc["name"] is not None:
             return dt.timezone(offset, doc["name"])
-        return dt.timezone(offset) if offset else dt.timezone.utc
+        return dt.timezone(offset) if offset else dt.UTC
     if lib == "zoneinfo":
         import zoneinfo
 
@@ -179,13 +180,14 @@ def _read_scalar(doc: dict[str, Any]) -> Any:
 
 def _array(value: np.ndarray) -> dict[str, Any]:
     fortran = bool(value.flags.f_contiguous and not value.flags.c_contiguous)
-    order = "F" if fortran else "C"
+    order: Literal["F", "C"] = "F" if fortran else "C"
     if value.dtype == object:
         items = [_tag(item) for item in value.ravel(order=order)]
         return {"_t": "objects", "s": list(value.shape), "o": order, "v": items}
     if value.dtype.hasobject or value.dtype.names is not None or value.dtype.char == "V":
         raise NotStorable(f"an array of dtype {value.dtype} cannot be stored in a cell")
-    return {"_t": "array", "d": value.dtype.str, "s": list(value.shape), "o": order, "v": value.tobytes(order)}
+    data = value.tobytes(order)
+    return {"_t": "array", "d": value.dtype.str, "s": list(value.shape), "o": order, "v": data}
 
 
 def _read_array(doc: dict[str, Any]) -> np.ndarray:
@@ -240,11 +242,14 @@ def _read_datetime(doc: dict[str, Any]) -> dt.datetime:
 
 def _time(value: dt.time) -> dict[str, Any]:
     zone = None if value.tzinfo is None else tag_tz(value.tzinfo)
-    return {"_t": "time", "v": [value.hour, value.minute, value.second, value.microsecond], "f": value.fold, "z": zone}
+    fields = [value.hour, value.minute, value.second, value.microsecond]
+    return {"_t": "time", "v": fields, "f": value.fold, "z": zone}
 
 
 def _read_time(doc: dict[str, Any]) -> dt.time:
-    return dt.time(*doc["v"], tzinfo=None if doc["z"] is None else untag_tz(doc["z"]), fold=doc["f"])
+    hour, minute, second, micro = doc["v"]
+    zone = None if doc["z"] is None else untag_tz(doc["z"])
+    return dt.time(hour, minute, second, micro, zone, fold=doc["f"])
 
 
 def _period(value: pd.Period) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class ModelBackend:
         if writer == "joblib":
             import joblib
 
-            _dumped(obj, lambda: joblib.dump(obj, raw, compress=0, protocol=pickle.HIGHEST_PROTOCOL))
+            _dumped(obj, lambda: joblib.dump(obj, raw, compress=0, protocol=5))
         else:
             _dumped(obj, lambda: pickle.dump(obj, raw, protocol=5))
         data = memoryview(pa.Codec("zstd", compression_level=1).compress(raw.getbuffer()))

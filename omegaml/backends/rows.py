@@ -175,9 +175,7 @@ def _encode(frame: pd.DataFrame, series: list[Any] | None) -> Rows:
         index_doc["range"] = [frame.index.start, frame.index.step]
     else:
         index_doc |= {"levels": level_types, "multi": isinstance(frame.index, pd.MultiIndex)}
-        freq = getattr(frame.index, "freq", None)
-        if freq is not None and not isinstance(frame.index, pd.PeriodIndex):
-            index_doc["freq"] = freq.freqstr
+        index_doc |= _frequency(frame.index)
     for i, stored in enumerate(names):
         field, spec = store(repr(frame.columns[i]), values_of(frame.iloc[:, i]))
         fields.append(field.renamed(stored))
@@ -191,8 +189,8 @@ def _encode(frame: pd.DataFrame, series: list[Any] | None) -> Rows:
     dtypes = {s: stock_dtype(level.dtype) for s, level in zip(index_names, levels, strict=True)}
     dtypes |= {s: stock_dtype(dtype) for s, dtype in zip(names, frame.dtypes, strict=True)}
     idx_meta: dict[str, Any] = {"names": [n if n is None or type(n) in (str, int) else str(n) for n in frame.index.names]}
-    if isinstance(frame.index, pd.DatetimeIndex) and frame.index.freq is not None:
-        idx_meta["freq"] = frame.index.freq.name
+    if isinstance(frame.index, pd.DatetimeIndex) and frame.index.freq is not None and frame.index.freq.n > 0:
+        idx_meta["freq"] = frame.index.freq.freqstr
     exact: dict[str, Any] = {
         "columns": _describe_index(frame.columns),
         "types": types,
@@ -304,13 +302,30 @@ def _positions(parts: Sequence[Sequence[int]], row_ids: np.ndarray) -> np.ndarra
     return row_ids - starts[part] + before[part]
 
 
-def _index(arrays: Sequence[Any], names: Sequence[Any], multi: bool, freq: str | None) -> pd.Index:
+def _index(arrays: Sequence[Any], names: Sequence[Any], multi: bool, freq: Any = None) -> pd.Index:
     if multi:
-        return pd.MultiIndex.from_arrays([pd.Index(a, dtype=a.dtype) for a in arrays], names=list(names))
+        levels = pd.MultiIndex.from_arrays([pd.Index(a, dtype=a.dtype) for a in arrays], names=list(names))
+        for i, each in enumerate(freq or ()):
+            if each is not None:
+                values = levels.levels[i].copy()
+                values.freq = each
+                levels = levels.set_levels(values, level=i)
+        return levels
     index = pd.Index(arrays[0], dtype=arrays[0].dtype, name=names[0])
     if freq is not None:
         index.freq = freq  # type: ignore[attr-defined]
     return index
+
+
+def _frequency(index: pd.Index) -> dict[str, Any]:
+    """The frequency of dates, or of each level of a MultiIndex, to be restored with all rows."""
+    own = [
+        getattr(level.freq, "freqstr", None) if isinstance(level, pd.DatetimeIndex | pd.TimedeltaIndex) else None
+        for level in (index.levels if isinstance(index, pd.MultiIndex) else [index])
+    ]
+    if not any(own):
+        return {}
+    return {"freq": own if isinstance(index, pd.MultiIndex) else own[0]}
 
 
 def _levels(index: pd.Index) -> list[pd.Index]:
@@ -335,8 +350,7 @@ def _describe_index(index: pd.Index) -> dict[str, Any]:
         cells = [document["v"] for document in rowbson.documents(buffer.tobytes(), offsets)]
         levels.append({"of": spec, "values": cells})
     described = {"levels": levels, "multi": isinstance(index, pd.MultiIndex), "names": names}
-    freq = getattr(index, "freq", None)
-    return described if freq is None or isinstance(index, pd.PeriodIndex) else {**described, "freq": freq.freqstr}
+    return described | _frequency(index)
 
 
 def _restore_index(doc: Meta) -> pd.Index:

@@ -7,7 +7,6 @@ the one function `omegaml.runtime.actions.run`. Which one is used follows from t
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from omegaml.errors import InvalidInput
@@ -26,6 +25,8 @@ def connect(om: Omega, name: str = "local") -> Runtime:
     """Return the runtime called `name` for this database. Raises InvalidInput if there is none."""
     target = RUNTIMES.get(name)
     if target is None:
+        from importlib.metadata import entry_points
+
         for point in entry_points(group="omegaml.runtimes", name=name):
             loaded: Runtime = point.load()(om)
             return loaded

@@ -10,7 +10,7 @@ import os
 import platform
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,7 +56,9 @@ def run(om: Omega, task: Task) -> Any:
         raise InvalidInput(f"{task.action} takes X and Y, not {len(task.args)} values")
     place = scope(om, task.bucket)
     fetch = place.datasets.get
-    x, y = ([fetch(a) if isinstance(a, str) else values.decode(a, fetch) for a in task.args] + [None, None])[:2]
+    x, y = ([fetch(a) if isinstance(a, str) else values.decode(a, fetch) for a in task.args] + [None, None])[
+        :2
+    ]
     params = {key: values.decode(value, fetch) for key, value in task.kwargs.items()}
     result = action.run(place, task, x, y, params)
     if task.result is None:
@@ -102,7 +104,7 @@ def spiller(om: Omega, names: list[str]) -> values.Spill:
     return spill
 
 
-def drop(om: Omega, names: Iterator[str] | list[str] | tuple[str, ...]) -> None:
+def drop(om: Omega, names: Iterable[str]) -> None:
     """Drop temporary datasets; those that are gone already do not matter."""
     for name in names:
         om.datasets.drop(name, missing_ok=True)
@@ -111,8 +113,11 @@ def drop(om: Omega, names: Iterator[str] | list[str] | tuple[str, ...]) -> None:
 def _ping(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict[str, Any]:
     om.db.command("ping")
     return {
-        "message": "pong", "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "host": platform.node(), "pid": os.getpid(), **params,
+        "message": "pong",
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "host": platform.node(),
+        "pid": os.getpid(),
+        **params,
     }
 
 
@@ -123,7 +128,9 @@ def _train(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dic
     if x is None:
         raise Mismatch(f"{task.action} of model {task.name!r} needs X")
     if y is not None and _rows(x) != _rows(y):
-        raise Mismatch(f"X has {_rows(x)} rows and Y has {_rows(y)}: model {task.name!r} needs as many of each")
+        raise Mismatch(
+            f"X has {_rows(x)} rows and Y has {_rows(y)}: model {task.name!r} needs as many of each"
+        )
     if task.action == "partial_fit":
         _check_columns(task, model, x)
     with _user_code(task, model, x):
@@ -212,6 +219,7 @@ def _check_columns(task: Task, model: Any, x: Any) -> None:
         wanted, given = [str(c) for c in known], [str(c) for c in x.columns]
         if wanted == given:
             return
+        hint = f"choose columns as in 'name[{','.join(wanted[:3])}{',...' if len(wanted) > 3 else ''}]'"
         missing = [c for c in wanted if c not in given]
         unknown = [c for c in given if c not in wanted]
         if missing or unknown:
@@ -219,19 +227,21 @@ def _check_columns(task: Task, model: Any, x: Any) -> None:
             parts += [f"has {_names(unknown)} which it was not fitted on"] if unknown else []
             raise Mismatch(
                 f"the data does not fit model {task.name!r}: it {' and '.join(parts)}",
-                hint=f"choose columns as in 'name[{','.join(wanted[:3])}{',...' if len(wanted) > 3 else ''}]'",
-                missing=missing, unknown=unknown,
+                hint=hint,
+                missing=missing,
+                unknown=unknown,
             )
         raise Mismatch(
-            f"the data does not fit model {task.name!r}: same columns, other order; fitted on {_names(wanted)}",
-            hint=f"choose columns as in 'name[{','.join(wanted[:3])}{',...' if len(wanted) > 3 else ''}]'",
+            f"the data does not fit model {task.name!r}: same columns, other order than {_names(wanted)}",
+            hint=hint,
         )
     count = getattr(model, "n_features_in_", None)
     width = _width(x)
     if count is not None and width is not None and width != count:
         raise Mismatch(
             f"the data does not fit model {task.name!r}: it has {width} columns, fitted on {count}",
-            features=int(count), given=width,
+            features=int(count),
+            given=width,
         )
 
 
@@ -266,13 +276,18 @@ def _explain(task: Task, model: Any, x: Any, error: BaseException, text: str) ->
     if any(c.__name__ == "NotFittedError" for c in type(error).__mro__):
         return Mismatch(
             f"model {task.name!r} ({type(model).__name__}) is not fitted yet",
-            hint=f"om.runtime.model({task.name!r}).fit(X, Y) first", traceback=text,
+            hint=f"om.runtime.model({task.name!r}).fit(X, Y) first",
+            traceback=text,
         )
     if isinstance(error, ValueError | TypeError):
         said = str(error)
         if "could not convert string to float" in said and (bad := _columns_where(x, _is_text)):
             return Mismatch(f"{what}: column {_names(bad)} holds text, not numbers", traceback=text)
-        if said.startswith("Input") and "NaN" in said and (bad := _columns_where(x, lambda c: c.isna().any())):
+        if (
+            said.startswith("Input")
+            and "NaN" in said
+            and (bad := _columns_where(x, lambda c: c.isna().any()))
+        ):
             return Mismatch(f"{what}: column {_names(bad)} has missing values", traceback=text)
     first = (str(error).strip().splitlines() or [""])[0]
     return TaskFailed(f"{what} failed: {type(error).__name__}: {first}", traceback=text)

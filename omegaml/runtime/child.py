@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import IO, Any
 
 from omegaml.errors import TaskFailed
@@ -33,8 +34,12 @@ class Child:
         if self._process is not None and self._process.poll() is None:
             return
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "omegaml.runtime.child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, encoding="utf-8", start_new_session=True,  # Ctrl-C is for the parent to handle
+            [sys.executable, "-m", "omegaml.runtime.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,  # Ctrl-C is for the parent to handle
         )
         self._write(self._hello)
 
@@ -51,7 +56,9 @@ class Child:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         error = TaskFailed(
             f"{task.action} of model {task.name!r} ended its process ({how})",
-            hint="SIGKILL is most often the system running out of memory" if code == -signal.SIGKILL else None,
+            hint="SIGKILL is most often the system running out of memory"
+            if code == -signal.SIGKILL
+            else None,
             exit_code=code,
         )
         return {"error": error_to_doc(error), "temporary": []}
@@ -68,10 +75,8 @@ class Child:
             self._process.wait()
             for stream in (self._process.stdin, self._process.stdout):
                 if stream is not None:
-                    try:
+                    with suppress(BrokenPipeError):
                         stream.close()
-                    except BrokenPipeError:
-                        pass
             self._process = None
 
     def _write(self, line: str) -> None:

@@ -46,7 +46,6 @@ class LocalRuntime:
         """Leave a task to a runner. Raises Unavailable if none is alive."""
         queued = self.tasks
         self.require_runner()
-        queued.prepare()
         queued.add(task, actions.is_idempotent(task))
         return StoredPromise(self._om, queued, task.id)
 
@@ -130,7 +129,8 @@ class StoredPromise:
             if timeout is not None and now - begin >= timeout:
                 raise TimedOut(
                     f"task {self.id} did not end within {timeout:g} seconds; it goes on",
-                    hint=f"omegacli runtime result {self.id}", task=self.id,
+                    hint=f"omegacli runtime result {self.id}",
+                    task=self.id,
                 )
             if now - look > 5:
                 look = now

@@ -37,7 +37,7 @@ class Runtime:
         return answer
 
     def status(self) -> dict[str, Any]:
-        """Return `{runners: [{id, host, pid, slots, running, age}], tasks: {queued, running, done, failed, lost}}`.
+        """Return `{runners: [{id, host, pid, slots, running, age}], tasks: {status: how many}}`.
 
         `age` is in seconds since the runner was last heard of; tasks are those of the last 24 hours.
         """
@@ -78,7 +78,14 @@ class Runtime:
             actions.drop(self._om, task.temporary)
 
     def task(
-        self, action: str, name: str, x: Any = None, y: Any = None, *, result: str | None = None, **params: Any
+        self,
+        action: str,
+        name: str,
+        x: Any = None,
+        y: Any = None,
+        *,
+        result: str | None = None,
+        **params: Any,
     ) -> Task:
         """Return the task to do `action` with model `name`; large values are stored as temporary datasets.
 
@@ -89,10 +96,14 @@ class Runtime:
         try:
             given = [x] if y is None else [x, y]
             return Task(
-                action, "models", name,
+                action,
+                "models",
+                name,
                 args=[] if x is None and y is None else [values.encode(value, spill) for value in given],
                 kwargs={key: values.encode(value, spill) for key, value in params.items()},
-                bucket=self._om.bucket, result=result, temporary=stored,
+                bucket=self._om.bucket,
+                result=result,
+                temporary=stored,
             )
         except BaseException:
             actions.drop(self._om, stored)
@@ -115,13 +126,13 @@ class Runtime:
 class RuntimeModel:
     """One stored model.
 
-    X and Y are names of datasets, projections allowed (`fit("x[^y]", "x[y]")`), or values: lists, arrays, frames of
-    shape (n_rows, n_features) in the column order of `fit`. Every method takes
+    X and Y are names of datasets, projections allowed (`fit("x[^y]", "x[y]")`), or values: lists, arrays,
+    frames of shape (n_rows, n_features) in the column order of `fit`. Every method takes
 
         result: name of a dataset to store the result as; the call then returns `{"dataset": name}`;
-        async_: return a Promise at once and leave the work to a runner; its id is good in any process for 24 h;
+        async_: return a Promise at once and leave the work to a runner; its id is good anywhere for 24 h;
 
-    and raises NotFound (model or dataset), Mismatch (the data does not fit the model, or the model is not fitted),
+    and raises NotFound (model or dataset), Mismatch (the data does not fit, or the model is not fitted),
     TaskFailed (the model raised; has its traceback), with `async_` also Unavailable (no runner).
     """
 
@@ -164,12 +175,14 @@ class RuntimeModel:
         """Try all combinations of `parameters`, fit the best on all data and store it as the next version.
 
         Args:
-            parameters: parameter names to the values to try, as in scikit-learn's GridSearchCV; `params` go there.
+            parameters: parameter names to values to try; `params` are those of scikit-learn's GridSearchCV.
         Returns: `{model, version, kind, best_params, best_score, tried: [{params, mean, std}]}`.
         """
         return self.call("gridsearch", X, Y, parameters=parameters, **params)
 
-    def map(self, action: str, values_of_X: Iterable[Any], *, processes: int | None = None, **params: Any) -> list[Any]:
+    def map(
+        self, action: str, values_of_X: Iterable[Any], *, processes: int | None = None, **params: Any
+    ) -> list[Any]:
         """Do `action` for each X, in parallel in child processes; return the results in order.
 
         Raises: the first error; no result of the others is returned then.
@@ -186,7 +199,13 @@ class RuntimeModel:
                 self._runtime.discard(task)
 
     def call(
-        self, action: str, X: Any = None, Y: Any = None, *, result: str | None = None, async_: bool = False,
+        self,
+        action: str,
+        X: Any = None,
+        Y: Any = None,
+        *,
+        result: str | None = None,
+        async_: bool = False,
         **params: Any,
     ) -> Any:
         """Do any of the runtime's actions by its name; see the methods."""

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from omegaml.errors import ConfigInvalid, OmegaError, TimedOut, Unavailable
+from omegaml.errors import ConfigInvalid, OmegaError, TaskFailed, TimedOut, Unavailable
 from omegaml.metadata import COLLECTION
 from omegaml.mongo import translated
 from omegaml.runtime import actions
-from omegaml.runtime.base import Task
+from omegaml.runtime.base import Task, error_to_doc
 from omegaml.runtime.child import Child
 from omegaml.runtime.tasks import Tasks
 
@@ -107,22 +107,43 @@ class Runner:
 
     def _carry_out(self, child: Child, task: Task) -> None:
         began = time.monotonic()
-        answer: dict[str, Any] = {}
         try:
-            answer = child.run(task)
-            kept = self._patiently(lambda: self._tasks.finish(task.id, self.id, answer))
+            answer = self._answer(child, task)
+            kept = self._finish(task, answer)
             how = "failed" if "error" in answer else "done"
-            log.info("task %s %s %s %s in %.3f s", task.id, task.action, task.name, how, time.monotonic() - began)
-            dropped = [*task.temporary] if kept else [*task.temporary, *answer["temporary"]]
-            actions.drop(actions.scope(self._om, task.bucket), dropped)
+            log.info(
+                "task %s %s %s %s in %.3f s", task.id, task.action, task.name, how, time.monotonic() - began
+            )
+            unused = [*task.temporary] if kept else [*task.temporary, *answer["temporary"]]
+            actions.drop(actions.scope(self._om, task.bucket), unused)
         except OmegaError as error:
             log.warning("task %s: %s", task.id, error)
-        except Exception:
-            log.exception("task %s", task.id)
         finally:
             with self._lock:
                 self._running -= 1
             self._free.put(child)
+
+    def _answer(self, child: Child, task: Task) -> dict[str, Any]:
+        try:
+            return child.run(task)
+        except (OSError, ValueError) as error:  # no process to be had, or no JSON from it
+            log.exception("task %s", task.id)
+            child.close()
+            failed = TaskFailed(f"{task.action} of model {task.name!r} could not be run here: {error}")
+            return {"error": error_to_doc(failed), "temporary": []}
+
+    def _finish(self, task: Task, answer: dict[str, Any]) -> bool:
+        # a result must not be lost because the database is being restarted
+        try:
+            return bool(self._patiently(lambda: self._tasks.finish(task.id, self.id, answer), 3600))
+        except (Unavailable, TimedOut):
+            raise
+        except (
+            OmegaError
+        ) as error:  # the result itself is refused: say so instead of leaving the task running
+            refused = {"error": error_to_doc(error), "temporary": []}
+            self._patiently(lambda: self._tasks.finish(task.id, self.id, refused))
+            return False
 
     def _drain(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -138,7 +159,11 @@ class Runner:
         while True:
             try:
                 self._tasks.beat(
-                    self.id, host=platform.node(), pid=os.getpid(), slots=len(self._children), running=self._running
+                    self.id,
+                    host=platform.node(),
+                    pid=os.getpid(),
+                    slots=len(self._children),
+                    running=self._running,
                 )
                 for id in self._tasks.recover():
                     log.warning("task %s was left by a runner that died", id)
@@ -148,7 +173,6 @@ class Runner:
                 return
 
     def _patiently(self, do: Any, seconds: float = 60.0) -> Any:
-        # a result must not be lost because the database is being restarted
         end = time.monotonic() + seconds
         while True:
             try:
@@ -192,7 +216,9 @@ def read_config(path: Path) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
     parser = argparse.ArgumentParser(prog="omegaml.runtime.runner", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="YAML file with OMEGA_MONGO_URL, mode 0600")
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML file with OMEGA_MONGO_URL, mode 0600"
+    )
     parser.add_argument("--slots", type=int, default=1, help="tasks at a time")
     parser.add_argument("--drain", type=float, default=DRAIN, help="seconds to finish tasks in after SIGTERM")
     options = parser.parse_args(argv)

@@ -50,20 +50,32 @@ class Tasks:
         with translated(self._url):
             self._tasks.insert_one(
                 {
-                    "_id": task.id, "status": "queued", "task": task.to_json(), "action": task.action,
-                    "name": task.name, "bucket": task.bucket, "submitted": datetime.now(UTC), "attempts": 0,
-                    "repeatable": repeatable, "temporary": list(task.temporary),
+                    "_id": task.id,
+                    "status": "queued",
+                    "task": task.to_json(),
+                    "action": task.action,
+                    "name": task.name,
+                    "bucket": task.bucket,
+                    "submitted": datetime.now(UTC),
+                    "attempts": 0,
+                    "repeatable": repeatable,
+                    "temporary": list(task.temporary),
                 }
             )
 
     def claim(self, runner: str) -> Task | None:
         """Take the oldest queued task for `runner`; None when there is none."""
         started = {
-            "status": "running", "runner": runner, "started": "$$NOW", "attempts": {"$add": ["$attempts", 1]}
+            "status": "running",
+            "runner": runner,
+            "started": "$$NOW",
+            "attempts": {"$add": ["$attempts", 1]},
         }
         with translated(self._url):
             doc = self._tasks.find_one_and_update(
-                {"status": "queued"}, [{"$set": started}], sort=[("submitted", 1)],
+                {"status": "queued"},
+                [{"$set": started}],
+                sort=[("submitted", 1)],
                 return_document=ReturnDocument.AFTER,
             )
         return Task.from_json(doc["task"]) if doc else None
@@ -75,7 +87,9 @@ class Tasks:
 
     def _end(self, query: dict[str, Any], status: str, answer: Mapping[str, Any]) -> bool:
         change = {
-            "status": status, "answer": {"$literal": json.dumps(answer)}, "finished": "$$NOW",
+            "status": status,
+            "answer": {"$literal": json.dumps(answer)},
+            "finished": "$$NOW",
             "temporary": {"$literal": list(answer.get("temporary", ()))},
             "expires": {"$add": ["$$NOW", KEEP_RESULTS * 1000]},
         }
@@ -93,7 +107,9 @@ class Tasks:
 
     def _release(self, query: dict[str, Any]) -> list[str]:
         with translated(self._url):
-            found = list(self._tasks.find(query, {"runner": 1, "repeatable": 1, "attempts": 1, "action": 1, "name": 1}))
+            found = list(
+                self._tasks.find(query, {"runner": 1, "repeatable": 1, "attempts": 1, "action": 1, "name": 1})
+            )
         released = []
         for doc in found:
             same = {"_id": doc["_id"], "status": "running", "runner": doc["runner"]}
@@ -104,7 +120,8 @@ class Tasks:
             else:
                 error = TaskFailed(
                     f"{doc['action']} of model {doc['name']!r} was lost: its runner stopped while it ran",
-                    hint="see what it has done, then ask for it again", task=doc["_id"],
+                    hint="see what it has done, then ask for it again",
+                    task=doc["_id"],
                 )
                 done = self._end(same, "lost", {"error": error_to_doc(error)})
             released += [doc["_id"]] if done else []
@@ -120,7 +137,9 @@ class Tasks:
         if doc is None:
             raise NotFound(f"there is no task {id!r}", hint="results are kept for 24 hours")
         answer = json.loads(doc["answer"]) if doc.get("answer") else None
-        shown = {k: doc.get(k) for k in ("status", "action", "name", "bucket", "submitted", "started", "finished")}
+        shown = {
+            k: doc.get(k) for k in ("status", "action", "name", "bucket", "submitted", "started", "finished")
+        }
         return {"id": id, **shown, "answer": answer}
 
     def ended(self, id: str) -> bool:
@@ -157,10 +176,12 @@ class Tasks:
             self._runners.delete_one({"_id": runner})
 
     def runners(self) -> list[dict[str, Any]]:
-        """Return the living runners: `{id, host, pid, slots, running, age}`, age in seconds since the last beat."""
+        """Return the living runners: `{id, host, pid, slots, running, age}`; age in seconds."""
         age = {"$divide": [{"$subtract": ["$$NOW", "$seen"]}, 1000]}
         stages: list[dict[str, Any]] = [
-            {"$addFields": {"age": age}}, {"$match": {"age": {"$lt": DEAD_AFTER}}}, {"$sort": {"_id": 1}}
+            {"$addFields": {"age": age}},
+            {"$match": {"age": {"$lt": DEAD_AFTER}}},
+            {"$sort": {"_id": 1}},
         ]
         with translated(self._url):
             found = list(self._runners.aggregate(stages))

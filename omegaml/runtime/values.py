@@ -124,7 +124,10 @@ def _encode_numpy(obj: Any, spill: Spill | None) -> Any:
     if spill is not None and array.nbytes > INLINE:
         return _reference(spill(array))
     return {
-        "$value": "array", "dtype": array.dtype.str, "shape": list(array.shape), "data": _text(array.tobytes())
+        "$value": "array",
+        "dtype": array.dtype.str,
+        "shape": list(array.shape),
+        "data": _text(array.tobytes()),
     }
 
 
@@ -137,7 +140,9 @@ def _encode_frame(obj: Any, spill: Spill | None) -> Any:
     try:
         table = codec.encode(obj)
     except (TypeError, AttributeError) as error:
-        raise NotStorable(f"a value of type {type(obj).__qualname__} cannot be sent to the runtime") from error
+        raise NotStorable(
+            f"a value of type {type(obj).__qualname__} cannot be sent to the runtime"
+        ) from error
     if spill is not None and table.rows * len(table.schema.types) * 8 > 4 * INLINE:
         return _reference(spill(obj))
     columns = []
@@ -167,7 +172,9 @@ def _decode_frame(data: dict[str, Any], fetch: Fetch | None) -> Any:
 def _encode_sparse(obj: Any, spill: Spill | None) -> Any:
     made = obj if obj.format == "csc" else obj.tocsr()
     return {
-        "$value": "sparse", "type": type(made).__name__, "shape": list(made.shape),
+        "$value": "sparse",
+        "type": type(made).__name__,
+        "shape": list(made.shape),
         "data": [_encode(part, spill) for part in (made.data, made.indices, made.indptr)],
     }
 

@@ -6,6 +6,7 @@ document pointed at. A reader follows the document it read; where the data went 
 
 from __future__ import annotations
 
+import builtins
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -213,6 +214,7 @@ class Store:
                 {"$set": {**changes, **set_attributes, "modified": _now()}},
             )
             return bool(done.matched_count)
+        from omegaml.backends.columnar.codec import adapt
         from omegaml.backends.columnar.schema import Schema
 
         manifest = old["kind_meta"]
@@ -223,7 +225,7 @@ class Store:
             extended = schema.extend(payload.schema)
         if not payload.rows:
             return True
-        written = storage.write(self.db, self.names, payload, old, True)
+        written = storage.write(self.db, self.names, adapt(payload, extended), old, True)
         segs = written.fields["kind_meta"]["segs"]
         doc = extended.to_doc()
         same = {} if doc == manifest["schema"] else {"kind_meta.schema": doc}
@@ -374,8 +376,8 @@ class Store:
             chosen = [i for i in range(width) if i not in excluded]
         stored = [*chosen, *range(width, len(schema.types))]
         stop = limit if expr is None else None
-        arrays: list[list[Any]] = [[] for _ in stored]
-        places: list[Any] = []
+        arrays: builtins.list[builtins.list[Any]] = [[] for _ in stored]
+        places: builtins.list[Any] = []
         rows = 0
         for piece in reader.scan(stored, expr, stop=stop):
             for column, array in zip(arrays, piece.arrays, strict=True):
@@ -397,11 +399,11 @@ class Store:
         view = schema if len(chosen) == width and chosen == list(range(width)) else schema.select(chosen)
         return decode(view, arrays, rows, positions, as_)
 
-    def list(self, pattern: str | None = None, *, regexp: str | None = None, hidden: bool = False) -> list[str]:
+    def list(self, pattern: str | None = None, *, regexp: str | None = None, hidden: bool = False) -> builtins.list[str]:
         """Return the names, sorted. `pattern` is a shell pattern (`sales/*`), `regexp` a regular expression."""
         return [m.name for m in self.find(pattern, regexp=regexp, hidden=hidden)]
 
-    def find(self, pattern: str | None = None, *, regexp: str | None = None, hidden: bool = False) -> list[Metadata]:
+    def find(self, pattern: str | None = None, *, regexp: str | None = None, hidden: bool = False) -> Sequence[Metadata]:
         """Like `list`, with the metadata but without manifests."""
         import fnmatch
 
@@ -439,7 +441,7 @@ class Store:
 
     # --- versions
 
-    def versions(self, name: str) -> list[Metadata]:
+    def versions(self, name: str) -> Sequence[Metadata]:
         """Return the kept versions, newest first."""
         self._resolve(Asked(name))
         with translated():

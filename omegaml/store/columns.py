@@ -225,7 +225,12 @@ class Reader:
             data = self._fetch(batch, tested if late else sorted({*columns, *tested}))
             hits: dict[_Chunk, np.ndarray] = {}
             for c in batch:
-                found = mask(where, lambda text, c=c: (data[c, self.schema.find(text)], self.schema.types[self.schema.find(text)]))
+
+                def column(text: str, c: _Chunk = c) -> tuple[pa.Array, Any]:
+                    i = self.schema.find(text)
+                    return data[c, i], self.schema.types[i]
+
+                found = mask(where, column)
                 taken = np.flatnonzero(found.to_numpy(zero_copy_only=False))
                 taken = taken[(taken >= start - c.start) & (taken < stop - c.start)]
                 if len(taken):

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from bson import ObjectId
 from bson.raw_bson import RawBSONDocument
-from pymongo import ASCENDING, DESCENDING, GEOSPHERE, ReturnDocument, WriteConcern
+from pymongo import ASCENDING, DESCENDING, GEOSPHERE, WriteConcern
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError, WriteError
 
@@ -24,7 +24,7 @@ from omegaml.metadata import COLLECTION
 from omegaml.mongo import translated
 from omegaml.query import Expr, to_mongo
 from omegaml.store.base import Written
-from omegaml.store.names import Names
+from omegaml.store.names import VERSIONS, Names
 
 MESSAGE_BYTES = 32 << 20
 _ORDER = {"+": ASCENDING, "-": DESCENDING, "@": GEOSPHERE}
@@ -56,7 +56,7 @@ class RowsStorage:
             except BaseException:
                 _try(lambda: db.drop_collection(collection))
                 raise
-        return Written({"collection": collection, "kind_meta": {**meta, "bytes": size}}, size)
+        return Written({"collection": collection, "kind_meta": {**meta, "bytes": size}, _NEXT: payload.rows}, size)
 
     def append(self, db: Database[Any], payload: Rows, doc: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
         """Add the rows to the dataset of metadata document `doc`, then list them there and set `fields`.
@@ -87,7 +87,8 @@ class RowsStorage:
 
         Raises: NotFound (column), Corrupt (the collection does not have the rows that the metadata lists).
         """
-        meta = dict(doc.get("kind_meta") or {})
+        with translated():
+            meta = _with_rows_of_stock(db, doc, dict(doc.get("kind_meta") or {}))
         parts = (meta.get("omega") or {}).get("parts")
         query = {} if where is None else to_mongo(where, lambda text: _filterable(meta, text))
         if parts is not None:
@@ -144,7 +145,8 @@ class RowsStorage:
 
     def count(self, db: Database[Any], doc: Mapping[str, Any], where: Expr | None = None) -> int:
         """How many rows `where` selects, counted by the server."""
-        meta = doc.get("kind_meta") or {}
+        with translated():
+            meta = _with_rows_of_stock(db, doc, dict(doc.get("kind_meta") or {}))
         parts = (meta.get("omega") or {}).get("parts")
         if where is None and meta.get("rows") is not None:
             return int(meta["rows"])
@@ -171,7 +173,10 @@ class RowsStorage:
             known = [[0, floor]] if floor else []
             first = {"kind_meta.omega.parts": known, "kind_meta.rows": floor}
             db[COLLECTION].update_one({**same, "kind_meta.omega.parts": {"$exists": False}}, {"$set": first})
-        start = _reserve(db, doc, floor, payload.rows)
+        start, reserved = _reserve(db, doc, floor, payload.rows)
+        if reserved is not None and floor > reserved:  # stock appended rows since
+            stock = {"$push": {"kind_meta.omega.parts": [reserved, floor]}, "$inc": {"kind_meta.rows": floor - reserved}}
+            db[COLLECTION].update_one(same, stock)
         part = [start, start + payload.rows]
         listed = False
         try:
@@ -246,17 +251,45 @@ def _make_indexes(db: Database[Any], collection: str, keys: Sequence[_Key]) -> N
         db[collection].create_index(key, name=name)
 
 
-def _reserve(db: Database[Any], doc: Mapping[str, Any], floor: int, rows: int) -> int:
-    """Return the first of `rows` row numbers, from `floor` on, that no other writer is given."""
+def _reserve(db: Database[Any], doc: Mapping[str, Any], floor: int, rows: int) -> tuple[int, int | None]:
+    """Return the first of `rows` row numbers, from `floor` on, that no other writer is given.
+
+    The second number is where the ones reserved before ended, if any were.
+    """
     counted = {"$add": [{"$max": [f"${_NEXT}", floor]}, rows]}
-    after = db[COLLECTION].find_one_and_update(
-        {"_id": doc["_id"]}, [{"$set": {_NEXT: counted}}], [_NEXT], return_document=ReturnDocument.AFTER
-    )
-    return floor if after is None else int(after[_NEXT]) - rows
+    before = db[COLLECTION].find_one_and_update({"_id": doc["_id"]}, [{"$set": {_NEXT: counted}}], [_NEXT])
+    reserved = (before or {}).get(_NEXT)
+    return max(reserved or 0, floor), reserved
+
+
+def _with_rows_of_stock(db: Database[Any], doc: Mapping[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
+    """Return `meta` with the rows that stock omegaml appended, which it does not list.
+
+    They lie beyond all numbers that our writers reserved; these reserve before they insert.
+    """
+    exact = meta.get("omega") or {}
+    if "parts" not in exact or doc["name"].startswith(VERSIONS):
+        return meta
+    last = db[doc["collection"]].find_one({}, [ROWID], sort=[(ROWID, -1)])
+    end = int(last[ROWID]) + 1 if last and ROWID in last else 0
+    if end <= max((stop for _, stop in exact["parts"]), default=0):
+        return meta
+    now = db[COLLECTION].find_one({"_id": doc["_id"], "collection": doc["collection"]}, [_NEXT]) or {}
+    reserved = now.get(_NEXT)
+    if reserved is None or end <= reserved:
+        return meta
+    parts = [*exact["parts"], [reserved, end]]
+    return {**meta, "rows": meta["rows"] + end - reserved, "omega": {**exact, "parts": parts}}
 
 
 def _within(parts: Sequence[Sequence[int]]) -> dict[str, Any]:
-    ranges = [{ROWID: {"$gte": a, "$lt": b}} for a, b in parts]
+    joined: list[list[int]] = []
+    for a, b in sorted(parts):
+        if joined and joined[-1][1] == a:
+            joined[-1][1] = b
+        else:
+            joined.append([a, b])
+    ranges = [{ROWID: {"$gte": a, "$lt": b}} for a, b in joined]
     return ranges[0] if len(ranges) == 1 else {"$or": ranges} if ranges else {ROWID: {"$lt": 0}}
 
 

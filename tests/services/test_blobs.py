@@ -188,10 +188,13 @@ def test_a_source_that_fails_leaves_nothing(db: Database[Any]) -> None:
 def test_a_killed_writer_leaves_only_chunks_without_a_file(db: Database[Any], mongo_url: str) -> None:
     code = (
         "import sys, pymongo\n"
-        "from omegaml.backends.base import Blob; from omegaml.store.blobs import *; from omegaml.store.names import Names\n"
+        "from omegaml.backends.base import Blob\n"
+        "from omegaml.store.blobs import BlobStorage\n"
+        "from omegaml.store.names import Names\n"
         "class Endless:\n    def read(self, n): return bytes(n)\n"
         "db = pymongo.MongoClient(sys.argv[1])[sys.argv[2]]\n"
-        "BlobStorage().write(db, Names('omegaml', 'data/'), Blob(Endless()), {'name': 'a', 'kind': 'python.file'}, False)\n"
+        "doc = {'name': 'a', 'kind': 'python.file'}\n"
+        "BlobStorage().write(db, Names('omegaml', 'data/'), Blob(Endless()), doc, False)\n"
     )
     writer = subprocess.Popen([sys.executable, "-c", code, mongo_url, db.name])
     try:

@@ -13,24 +13,43 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import ipc
 
-from omegaml.backends.columnar.types import ColumnType
+from omegaml.backends.columnar.types import ColumnType, codes_type
 from omegaml.errors import Corrupt
 
-_PLAIN = ipc.IpcWriteOptions(compression=None)
+# one column has one to three buffers: handing them to Arrow's threads costs more than it saves
+_PLAIN = ipc.IpcWriteOptions(compression=None, use_threads=False)
+_LZ4 = ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+_ZSTD = ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), use_threads=False)
+_READ = ipc.IpcReadOptions(use_threads=False)
+_TINY, _SMALL = 512, 64 * 1024  # bytes
 _PROBE = 4096  # values that are compressed for a try
 _WORTH = 0.9
 _TEXT = 64  # code points of a string that the statistics keep
 
 
-def pack(array: pa.Array, type: ColumnType, codec: str = "zstd") -> bytes:
+def whole(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return the values as one array, without a copy where they are one already."""
+    if isinstance(array, pa.Array):
+        return array
+    if array.num_chunks == 1:
+        return array.chunk(0)
+    return pa.concat_arrays(array.chunks or [pa.array([], array.type)])
+
+
+def pack(array: pa.Array | pa.ChunkedArray, type: ColumnType, codec: str = "zstd") -> bytes:
     """Return one chunk of a column as bytes. `codec` is zstd, lz4 or none."""
-    array = _dictionary(array)
+    array = _dictionary(whole(array))
     batch = pa.record_batch([array], names=["v"])
-    options = _options(codec)
+    size = ipc.get_record_batch_size(batch)
+    options = _options(codec, size)
     if options is not _PLAIN and not _saves(batch, options):
         options = _PLAIN
-    if array.type == type.arrow and not _has_dictionary(array.type):
-        return bytes(_message(batch, options))
+    # categories may be added later, and their codes become wider: those chunks say how wide they are
+    if array.type == type.arrow and type.kind != "category" and not _has_dictionary(array.type):
+        message = _message(batch, options)
+        if options is not _PLAIN and len(message) > _WORTH * size:
+            message = _message(batch, _PLAIN)
+        return message.to_pybytes()
     sink = pa.BufferOutputStream()
     with ipc.new_stream(sink, batch.schema, options=options) as writer:
         writer.write_batch(batch)
@@ -48,17 +67,19 @@ def unpack(data: bytes, type: ColumnType) -> pa.Array:
         if message.type == "record batch":
             schema = pa.schema([("v", type.arrow)])
             return ipc.read_record_batch(message, schema).column(0)
-        return ipc.open_stream(buffer).read_next_batch().column(0)
+        array = ipc.open_stream(buffer, options=_READ).read_next_batch().column(0)
+        return array.cast(type.arrow) if type.kind == "category" and array.type != type.arrow else array
     except (pa.ArrowInvalid, OSError, StopIteration, EOFError) as error:
         raise Corrupt(f"a chunk of the column cannot be read: {error}") from None
 
 
-def stats(array: pa.Array, type: ColumnType) -> tuple[Any, Any, int]:
+def stats(array: pa.Array | pa.ChunkedArray, type: ColumnType) -> tuple[Any, Any, int]:
     """Return the least and greatest value (in the stored unit) and the number of nulls of one chunk.
 
     NaN is neither least nor greatest. `(None, None, nulls)` where values have no order, or do not fit BSON;
     the bounds of strings are cut to 64 code points, the upper one rounded up.
     """
+    array = whole(array)
     nulls = array.null_count
     none = (None, None, nulls)
     if len(array) == nulls or type.kind in ("complex", "interval"):
@@ -120,23 +141,23 @@ def _dictionary(array: pa.Array) -> pa.Array:
     found = array.dictionary_encode()
     if len(found.dictionary) * 4 > len(array):
         return array
-    small = pa.int8() if len(found.dictionary) < 128 else pa.int16() if len(found.dictionary) < 32768 else pa.int32()
-    return pa.DictionaryArray.from_arrays(found.indices.cast(small), found.dictionary)
+    indices = found.indices.cast(codes_type(len(found.dictionary)))
+    return pa.DictionaryArray.from_arrays(indices, found.dictionary)
 
 
-def _options(codec: str) -> ipc.IpcWriteOptions:
-    if codec == "none":
+def _options(codec: str, size: int) -> ipc.IpcWriteOptions:
+    if codec == "none" or size < _TINY:
         return _PLAIN
-    level = 1 if codec == "zstd" else None
-    return ipc.IpcWriteOptions(compression=pa.Codec(codec, compression_level=level))
+    # zstd takes longer to start than a small chunk takes to compress; the message says which it is
+    return _LZ4 if codec == "lz4" or size < _SMALL else _ZSTD
 
 
 def _saves(batch: pa.RecordBatch, options: ipc.IpcWriteOptions) -> bool:
     rows = batch.num_rows
-    probe = batch.slice((rows - _PROBE) // 2, _PROBE) if rows > 2 * _PROBE else batch
-    if any(_has_dictionary(field.type) for field in batch.schema):
+    if rows <= 2 * _PROBE or any(_has_dictionary(field.type) for field in batch.schema):
         return True
-    return len(_message(probe, options)) < _WORTH * len(_message(probe, _PLAIN))
+    probe = batch.slice((rows - _PROBE) // 2, _PROBE)
+    return len(_message(probe, options)) < _WORTH * ipc.get_record_batch_size(probe)
 
 
 def _message(batch: pa.RecordBatch, options: ipc.IpcWriteOptions) -> pa.Buffer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from omegaml.backends import cells
 from omegaml.backends.base import Table
+from omegaml.backends.columnar.chunks import whole
 from omegaml.backends.columnar.schema import IndexSpec, Schema
 from omegaml.backends.columnar.types import ColumnType, arrow_type, type_of
 from omegaml.backends.columnar.values import (
@@ -25,7 +26,8 @@ from omegaml.backends.columnar.values import (
 )
 from omegaml.errors import InvalidInput, NotStorable
 
-Array = pa.Array | pa.ChunkedArray
+Array: TypeAlias = pa.Array | pa.ChunkedArray
+Columns: TypeAlias = Sequence[Sequence[pa.Array]]
 
 
 def encode(obj: Any) -> Table:
@@ -50,7 +52,7 @@ def encode(obj: Any) -> Table:
 
 def decode(
     schema: Schema,
-    columns: Sequence[Sequence[pa.Array]],
+    columns: Columns,
     rows: int,
     positions: np.ndarray | None = None,
     as_: str | None = None,
@@ -76,7 +78,7 @@ def decode(
 
 
 def adapt(table: Table, schema: Schema) -> Table:
-    """Return `table` in the types of `schema`, which `Schema.extend` made for it: category codes are renumbered."""
+    """Return `table` in the types of `schema`, which `Schema.extend` made: category codes are renumbered."""
     changed = [a != b for a, b in zip(table.schema.types, schema.types, strict=True)]
     if not any(changed):
         return table
@@ -128,17 +130,18 @@ def _polars(obj: Any) -> Table:
     series = isinstance(obj, pl.Series)
     if not isinstance(obj, (pl.DataFrame, pl.Series)):
         raise NotStorable(f"a polars {type(obj).__qualname__} is not a table", hint="collect() it first")
-    frame = obj.to_frame() if series else obj
+    frame: Any = obj.to_frame() if isinstance(obj, pl.Series) else obj
     for name, dtype in frame.schema.items():
         if dtype == pl.Object:
             raise NotStorable(f"column {name!r}: polars objects cannot be stored exactly")
     table = frame.to_arrow()
     if pl.DataFrame(pl.from_arrow(table.slice(0, 0))).schema != frame.schema:
-        raise NotStorable("a polars dtype of this frame does not survive Arrow", hint="cast it, or store frame.to_arrow()")
+        hint = "cast it, or store frame.to_arrow()"
+        raise NotStorable("a polars dtype of this frame does not survive Arrow", hint=hint)
     return _arrow(table, "polars", {"series": series})
 
 
-def _to_pandas(schema: Schema, columns: Sequence[Sequence[pa.Array]], rows: int, positions: np.ndarray | None) -> Any:
+def _to_pandas(schema: Schema, columns: Columns, rows: int, positions: np.ndarray | None) -> Any:
     values = [from_arrow(parts, type_, rows) for parts, type_ in zip(columns, schema.types, strict=True)]
     index = _index(schema, values[schema.width :], rows, positions)
     made = [_series(array, index) for array in values[: schema.width]]
@@ -179,15 +182,17 @@ def _index(schema: Schema, levels: list[Any], rows: int, positions: np.ndarray |
     return made
 
 
-def _to_arrow(schema: Schema, columns: Sequence[Sequence[pa.Array]], rows: int) -> pa.Table:
+def _to_arrow(schema: Schema, columns: Columns, rows: int) -> pa.Table:
     if schema.container in ("arrow", "polars"):
         arrays = [pa.chunked_array(list(p), type=t.arrow) for p, t in zip(columns, schema.types, strict=True)]
         table = pa.Table.from_arrays(arrays, names=list(schema.labels))
         if "schema" not in schema.flags:
             return table
         full = pa.ipc.read_schema(pa.py_buffer(schema.flags["schema"]))
-        fields = [full.field(full.get_field_index(name)) if full.names.count(name) == 1 else table.field(i)
-                  for i, name in enumerate(table.column_names)]
+        fields = [
+            full.field(name) if full.names.count(name) == 1 else table.field(i)
+            for i, name in enumerate(table.column_names)
+        ]
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=full.metadata))
     names = [schema.label(i) for i in range(len(schema.types))]
     arrays = [_shown(parts, type_, rows) for parts, type_ in zip(columns, schema.types, strict=True)]
@@ -203,13 +208,13 @@ def _shown(parts: Sequence[pa.Array], type_: ColumnType, rows: int) -> pa.Chunke
     if type_.kind == "category":
         categories = index_from_doc(p["categories"])
         words = pa.array(categories) if len(categories) else pa.nulls(0, pa.large_string())
-        words = pa.concat_arrays(words.chunks) if isinstance(words, pa.ChunkedArray) else words
+        words = whole(words)
         made = [pa.DictionaryArray.from_arrays(part, words, ordered=p["ordered"]) for part in parts]
         return pa.chunked_array(made, type=pa.dictionary(type_.arrow, words.type, p["ordered"]))
     if type_.kind == "object":
         return _shown_objects(parts)
     if type_.kind in ("complex", "period"):
-        return pa.chunked_array([pa.array([str(v) for v in from_arrow(parts, type_, rows)], pa.large_string())])
+        return _as_text(list(from_arrow(parts, type_, rows)))
     return pa.chunked_array([plain(part) for part in parts], type=type_.arrow)
 
 
@@ -224,7 +229,12 @@ def _shown_objects(parts: Sequence[pa.Array]) -> pa.ChunkedArray:
     try:
         return pa.chunked_array([pa.array(listed, from_pandas=True)])
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        return pa.chunked_array([pa.array([None if v is None else str(v) for v in listed], pa.large_string())])
+        return _as_text(listed)
+
+
+def _as_text(listed: list[Any]) -> pa.ChunkedArray:
+    texts = [None if value is None or value is pd.NaT else str(value) for value in listed]
+    return pa.chunked_array([pa.array(texts, pa.large_string())])
 
 
 def _zone_name(zone: Any) -> str:
@@ -235,14 +245,16 @@ def _zone_name(zone: Any) -> str:
     if offset is None:
         return cells.tag_tz(zone).get("name") or "UTC"
     minutes = int(offset.total_seconds()) // 60
-    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}" if minutes else "UTC"
+    sign = "-" if minutes < 0 else "+"
+    return f"{sign}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}" if minutes else "UTC"
 
 
-def _to_polars(schema: Schema, columns: Sequence[Sequence[pa.Array]], rows: int) -> Any:
+def _to_polars(schema: Schema, columns: Columns, rows: int) -> Any:
     try:
         import polars as pl
     except ImportError:
-        raise InvalidInput("polars is not installed", hint="pip install polars, or read with as_='arrow'") from None
+        hint = "pip install polars, or read with as_='arrow'"
+        raise InvalidInput("polars is not installed", hint=hint) from None
     frame = pl.DataFrame(pl.from_arrow(_to_arrow(schema, columns, rows)))
     return frame.to_series() if schema.flags.get("series") else frame
 
@@ -250,5 +262,5 @@ def _to_polars(schema: Schema, columns: Sequence[Sequence[pa.Array]], rows: int)
 def _renumber(array: Array, old: ColumnType, new: ColumnType) -> pa.Array:
     was, now = (index_from_doc(t.params["categories"]) for t in (old, new))
     places = np.append(now.get_indexer(was), -1)
-    codes = places[from_arrow([array], old, len(array)).codes]
+    codes = places[from_arrow([whole(array)], old, len(array)).codes]
     return pa.array(codes, type=new.arrow, mask=codes < 0)

@@ -38,14 +38,15 @@ class IndexSpec:
     def to_doc(self) -> dict[str, Any]:
         """Return the index as a BSON-able document."""
         names = [cells.tag(name) for name in self.names]
-        return {"names": names, "range": self.range and list(self.range), "freqs": list(self.freqs), "multi": self.multi}
+        numbers = None if self.range is None else list(self.range)
+        return {"names": names, "range": numbers, "freqs": list(self.freqs), "multi": self.multi}
 
     @classmethod
     def from_doc(cls, doc: dict[str, Any]) -> IndexSpec:
         """Return the index that `to_doc` wrote."""
         names = tuple(cells.untag(name) for name in doc["names"])
-        numbers = doc["range"] and (int(doc["range"][0]), int(doc["range"][1]))
-        return cls(names, numbers or None, tuple(doc["freqs"]), doc["multi"])
+        numbers = None if doc["range"] is None else (int(doc["range"][0]), int(doc["range"][1]))
+        return cls(names, numbers, tuple(doc["freqs"]), doc["multi"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,15 +158,16 @@ class Schema:
             if (type(a), str(a)) != (type(b), str(b)):
                 raise Mismatch(f"column {i + 1} is {a!r} in the dataset and {b!r} in the new rows")
         if len(mine) != len(new):
-            longer, where = (mine, "the new rows lack") if len(mine) > len(new) else (new, "the dataset lacks")
-            raise Mismatch(f"{where} column {longer[min(len(mine), len(new))]!r}")
+            more = len(mine) > len(new)
+            label = (mine if more else new)[min(len(mine), len(new))]
+            raise Mismatch(f"the {'new rows lack' if more else 'dataset lacks'} column {label!r}")
         a, b = self.index, other.index
         if (a.levels, a.multi, a.range is None) != (b.levels, b.multi, b.range is None):
             raise Mismatch(f"the dataset has {_kind(a)} and the new rows have {_kind(b)}")
         if a.range is not None and b.range not in (a.range, (0, 1)):
-            raise Mismatch(f"the new rows' index is a range from {b.range[0] if b.range else 0}, which does not go on")
-        if list(map(str, a.names)) != list(map(str, b.names)):
-            raise Mismatch(f"the index is called {list(a.names)} in the dataset and {list(b.names)} in the new rows")
+            raise Mismatch(f"the dataset's index is the range {a.range}, which {b.range} does not go on from")
+        if list(map(repr, a.names)) != list(map(repr, b.names)):
+            raise Mismatch(f"the index is called {a.names} in the dataset and {b.names} in the new rows")
 
 
 def _kind(index: IndexSpec) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,10 +44,8 @@ class CellType(pa.ExtensionType):
 
 
 CELL = CellType()
-try:
+with suppress(pa.ArrowKeyError):  # a module that is reloaded has registered it before
     pa.register_extension_type(CELL)
-except pa.ArrowKeyError:  # the module was reloaded
-    pass
 
 
 @dataclass(frozen=True)
@@ -63,14 +62,14 @@ class ColumnType:
     params: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def arrow(self) -> pa.DataType | None:
-        """The Arrow type the values are stored as; None for `object`, where each chunk says what it holds."""
+    def arrow(self) -> Any:
+        """The Arrow `DataType` the values are stored as; None for `object`, where each chunk has its own."""
         p = self.params
         match self.kind:
             case "number":
                 return number(np.dtype(p["dtype"]))
             case "masked":
-                return number(pd.api.types.pandas_dtype(p["dtype"]).numpy_dtype)  # type: ignore[union-attr]
+                return number(pd.api.types.pandas_dtype(p["dtype"]).numpy_dtype)
             case "complex":
                 return pa.binary(np.dtype(p["dtype"]).itemsize)
             case "datetime":
@@ -82,7 +81,7 @@ class ColumnType:
             case "string":
                 return pa.large_string()
             case "category":
-                return _codes(p["size"])
+                return codes_type(p["size"])
             case "period":
                 return pa.int64()
             case "interval":
@@ -161,7 +160,8 @@ def type_of(values: Any) -> ColumnType:
         from omegaml.backends.columnar.values import index_doc  # an index has values, and they have types
 
         categories = index_doc(dtype.categories)
-        return ColumnType("category", {"ordered": bool(dtype.ordered), "size": len(dtype.categories), "categories": categories})
+        params = {"ordered": bool(dtype.ordered), "size": len(dtype.categories), "categories": categories}
+        return ColumnType("category", params)
     if isinstance(dtype, pd.PeriodDtype):
         freq = dtype.name[len("period[") : -1]
         if pd.PeriodDtype(freq) != dtype:
@@ -185,10 +185,11 @@ _MASKED = {"boolean", "Float32", "Float64"} | {f"{u}Int{n}" for u in ("", "U") f
 
 
 def _numpy_type(dtype: np.dtype) -> ColumnType:
-    if dtype == object:
+    if dtype.kind == "O":
         return ColumnType("object")
     if dtype.kind in "mM":
-        return ColumnType("datetime" if dtype.kind == "M" else "timedelta", {"unit": np.datetime_data(dtype)[0]})
+        kind = "datetime" if dtype.kind == "M" else "timedelta"
+        return ColumnType(kind, {"unit": np.datetime_data(dtype)[0]})
     if dtype.kind == "c":
         return ColumnType("complex", {"dtype": dtype.str})
     if number(dtype) is not None:
@@ -196,8 +197,8 @@ def _numpy_type(dtype: np.dtype) -> ColumnType:
     raise NotStorable(f"dtype {dtype} cannot be stored exactly")
 
 
-def _codes(size: int) -> pa.DataType:
-    # the same steps as pandas takes for a categorical's codes, so that they are stored as they are
+def codes_type(size: int) -> pa.DataType:
+    """Return the type of codes of `size` categories, in the steps that pandas takes too."""
     if size < 128:
         return pa.int8()
     return pa.int16() if size < 32768 else pa.int32()

@@ -8,7 +8,8 @@ cell, and then by C code (`set(map(type, ...))`): if all cells are exactly `str`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from omegaml.backends.columnar import chunks
 from omegaml.backends.columnar.types import CELL, ColumnType, bare, string_dtype, type_of
 from omegaml.errors import NotStorable
 
-Array = pa.Array | pa.ChunkedArray
+Array: TypeAlias = pa.Array | pa.ChunkedArray
 
 # the two Arrow string types tell what a missing cell of an object column was: None, or NaN
 STR_OR_NONE, STR_OR_NAN = pa.large_string(), pa.string()
@@ -48,7 +49,7 @@ def to_arrow(values: Any, type_: ColumnType) -> Array:
         case "string":
             return _from_strings(array, type_.arrow)
         case "interval":
-            ends = [_one(to_arrow(end, type_.subtype)) for end in (array.left, array.right)]
+            ends = [chunks.whole(to_arrow(end, type_.subtype)) for end in (array.left, array.right)]
             missing = array.isna()
             mask = pa.array(missing) if missing.any() else None
             return pa.StructArray.from_arrays(ends, fields=list(type_.arrow), mask=mask)
@@ -66,8 +67,8 @@ def from_arrow(parts: Sequence[pa.Array], type_: ColumnType, rows: int) -> Any:
         case "number":
             return fill(parts, np.empty(rows, p["dtype"]))
         case "complex":
-            data = [_buffer(part, np.dtype(p["dtype"])) for part in parts]
-            return np.concatenate([np.empty(0, p["dtype"]), *data])
+            raw = [_buffer(part, np.dtype(p["dtype"])) for part in parts]
+            return np.concatenate([np.empty(0, p["dtype"]), *raw])
         case "datetime" | "timedelta":
             return _ordinals(parts, rows).view(f"{'M' if type_.kind == 'datetime' else 'm'}8[{p['unit']}]")
         case "datetime_tz":
@@ -78,7 +79,8 @@ def from_arrow(parts: Sequence[pa.Array], type_: ColumnType, rows: int) -> Any:
             return pd.arrays.PeriodArray(_ordinals(parts, rows), dtype=pd.PeriodDtype(p["freq"]))
         case "masked":
             dtype = pd.api.types.pandas_dtype(p["dtype"])
-            return dtype.construct_array_type()(fill(parts, np.empty(rows, dtype.numpy_dtype)), _missing(parts, rows))
+            data = fill(parts, np.empty(rows, dtype.numpy_dtype))
+            return dtype.construct_array_type()(data, _missing(parts, rows))
         case "category":
             codes = fill(parts, np.empty(rows, type_.arrow.to_pandas_dtype()))
             if any(part.null_count for part in parts):
@@ -153,16 +155,19 @@ def fill(parts: Sequence[pa.Array], out: np.ndarray) -> np.ndarray:
 
 
 def index_doc(index: pd.Index) -> dict[str, Any]:
-    """Return an index with its values, type, names and frequency as a BSON-able document. Raises NotStorable."""
+    """Return an index with its values, type, names and frequency as a BSON-able document.
+
+    Raises NotStorable for values, names or a frequency that would not come back equal.
+    """
     if isinstance(index, pd.MultiIndex):
-        codes = [chunks.pack(_one(_from_numpy(np.asarray(c, np.int64), pa.int64())), _CODES) for c in index.codes]
+        codes = [chunks.pack(pa.array(np.asarray(c, np.int64)), _CODES) for c in index.codes]
         levels = [index_doc(level.rename(None)) for level in index.levels]
         return {"levels": levels, "codes": codes, "names": [cells.tag(n) for n in index.names]}
     name = cells.tag(index.name)
     if isinstance(index, pd.RangeIndex):
         return {"range": [int(index.start), int(index.stop), int(index.step)], "name": name}
     type_ = type_of(index)
-    data = chunks.pack(_one(to_arrow(index, type_)), type_)
+    data = chunks.pack(to_arrow(index, type_), type_)
     return {"type": type_.to_doc(), "data": data, "size": len(index), "name": name, "freq": freq_text(index)}
 
 
@@ -171,12 +176,14 @@ def index_from_doc(doc: dict[str, Any]) -> pd.Index:
     if "levels" in doc:
         codes = [_raw(chunks.unpack(c, _CODES)) for c in doc["codes"]]
         names = [cells.untag(n) for n in doc["names"]]
-        return pd.MultiIndex([index_from_doc(d) for d in doc["levels"]], codes, names=names, verify_integrity=False)
+        levels = [index_from_doc(level) for level in doc["levels"]]
+        return pd.MultiIndex(levels, codes, names=names, verify_integrity=False)
     name = cells.untag(doc["name"])
     if "range" in doc:
         return pd.RangeIndex(*(int(v) for v in doc["range"]), name=name)
     type_ = ColumnType.from_doc(doc["type"])
-    return index_of(from_arrow([chunks.unpack(doc["data"], type_)], type_, doc["size"]), name, doc["freq"])
+    values = from_arrow([chunks.unpack(doc["data"], type_)], type_, int(doc["size"]))
+    return index_of(values, name, doc["freq"])
 
 
 def index_of(values: Any, name: Any, freq: str | None) -> pd.Index:
@@ -184,10 +191,8 @@ def index_of(values: Any, name: Any, freq: str | None) -> pd.Index:
     index = pd.Index(values, dtype=values.dtype, tupleize_cols=False, copy=False)
     index.name = name
     if freq is not None:
-        try:
-            index.freq = freq  # type: ignore[attr-defined]
-        except ValueError:
-            pass
+        with suppress(ValueError):  # the values were chosen or appended to
+            index.freq = freq
     return index
 
 
@@ -201,7 +206,8 @@ def freq_text(index: pd.Index) -> str | None:
             return str(freq.freqstr)
     except ValueError:
         pass
-    raise NotStorable(f"an index of frequency {freq!r} cannot be stored exactly", hint="set index.freq = None")
+    hint = "set index.freq = None"
+    raise NotStorable(f"an index of frequency {freq!r} cannot be stored exactly", hint=hint)
 
 
 _CODES = ColumnType("number", {"dtype": "<i8"})
@@ -209,12 +215,6 @@ _CODES = ColumnType("number", {"dtype": "<i8"})
 
 def _is_arrow(array: Any) -> bool:
     return isinstance(array, (pa.Array, pa.ChunkedArray))
-
-
-def _one(array: Array) -> pa.Array:
-    if isinstance(array, pa.Array):
-        return array
-    return array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(array.chunks or [pa.array([], array.type)])
 
 
 def _from_numpy(data: np.ndarray, type_: pa.DataType, mask: np.ndarray | None = None) -> pa.Array:
@@ -239,7 +239,7 @@ def _from_strings(array: Any, type_: pa.DataType) -> Array:
         strings = pa.array(array, from_pandas=True)
         return strings if strings.type == type_ else strings.cast(type_)
     except (UnicodeEncodeError, pa.ArrowInvalid) as error:
-        raise NotStorable(f"text that is not valid Unicode cannot be stored in a string column: {error}") from None
+        raise NotStorable(f"text that is not valid Unicode in a string column: {error}") from None
 
 
 def _from_objects(values: np.ndarray) -> Array:

@@ -1,0 +1,1 @@
+"""The command line of omega|ml: `omegacli`, also `python -m omegacli`."""

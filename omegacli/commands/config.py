@@ -1,0 +1,140 @@
+"""`omegacli config`: show and change settings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from omegacli import connect, console
+from omegaml import config as settings
+from omegaml.errors import InvalidInput, NotFound
+
+app = typer.Typer()
+
+Cluster = Annotated[
+    bool, typer.Option("--cluster", help="The cluster's omega.yml instead of the client's settings.")
+]
+HIDDEN = "***"
+
+
+@app.command("list")
+def list_(
+    show_origin: Annotated[
+        bool, typer.Option("--show-origin", help="Say where each value comes from.")
+    ] = False,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show secrets.")] = False,
+    cluster: Cluster = False,
+) -> None:
+    """List all settings in force."""
+    if cluster:
+        values = _cluster_values()
+        console.show("config.list", [{"name": k, "value": v, "origin": "omega.yml"} for k, v in values.items()],
+                     columns=["name", "value"])  # fmt: skip
+        return
+    rows = [
+        {"name": s.name, "value": _masked(s, v.value, reveal), "origin": v.origin, "help": s.help}
+        for s, v in connect.config().items()
+    ]
+    console.show("config.list", rows, columns=["name", "value", *(["origin"] if show_origin else [])])
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(metavar="K", help="Name of the setting.")],
+    show_origin: Annotated[
+        bool, typer.Option("--show-origin", help="Say where the value comes from.")
+    ] = False,
+    cluster: Cluster = False,
+) -> None:
+    """Show the value of setting K, secrets included."""
+    if cluster:
+        value, origin = _cluster_values().get(name), "omega.yml"
+        if value is None:
+            raise NotFound(f"{name!r} is not set in omega.yml", hint="see `omegacli config list --cluster`")
+    else:
+        config = connect.config()
+        value, origin = config.get(name), config.origin(name)
+    if value is None:
+        raise NotFound(f"{name} is not set", hint=f"omegacli config set {name}=...")
+    data = {"name": name, "value": value, "origin": origin}
+    console.show("config.get", data, text=f"{value}\t{origin}" if show_origin else str(value))
+
+
+@app.command("set")
+def set_(
+    pairs: Annotated[list[str], typer.Argument(metavar="K=V...", help="Settings and their values.")],
+) -> None:
+    """Set settings in the file, or in the context given with --context."""
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InvalidInput(
+                f"{pair!r} is not of the form NAME=VALUE", hint="omegacli config set OMEGA_BUCKET=mine"
+            )
+        settings.setting(name)
+        values[name] = value
+    file = connect.config_file()
+    if not console.options.dry_run:
+        file.set_values(values, console.options.context)
+    console.show("config.set", {"path": str(file.path), "context": console.options.context, "names": list(values)},
+                 text="")  # fmt: skip
+    console.say(f"set {', '.join(values)} in {file.path}")
+
+
+@app.command()
+def unset(name: Annotated[str, typer.Argument(metavar="K", help="Name of the setting.")]) -> None:
+    """Remove setting K from the file, or from the context given with --context."""
+    file = connect.config_file()
+    if not file.unset(name, console.options.context):
+        raise NotFound(f"{name} is not set in {file.path}", hint="see `omegacli config list --show-origin`")
+    console.show("config.unset", {"path": str(file.path), "name": name}, text="")
+    console.say(f"removed {name} from {file.path}")
+
+
+@app.command()
+def path(cluster: Cluster = False) -> None:
+    """Show where the configuration file is."""
+    file = _cluster_path() if cluster else connect.config_file().path
+    console.show("config.path", {"path": str(file), "exists": file.exists()}, text=str(file))
+
+
+@app.command()
+def validate(cluster: Cluster = False) -> None:
+    """Check that the file can be read and every value is usable."""
+    if cluster:
+        _cluster_values()
+        console.show("config.validate", {"path": str(_cluster_path()), "valid": True}, text="valid")
+        return
+    file = connect.config_file()
+    for name in file.read():
+        if name not in (settings.CONTEXTS, settings.CURRENT):
+            settings.setting(name)
+    for context, values in file.contexts().items():
+        for name in values:
+            if name.startswith("OMEGA_"):
+                settings.setting(name)
+        settings.load(file.path, context)
+    connect.config()
+    console.show("config.validate", {"path": str(file.path), "valid": True}, text="valid")
+
+
+def _masked(setting: settings.Setting, value: Any, reveal: bool) -> Any:
+    return HIDDEN if setting.secret and value and not reveal else value
+
+
+def _cluster_path() -> Any:
+    import os
+    from pathlib import Path
+
+    root = console.options.root or os.environ.get("OMEGACLI_ROOT") or settings.home() / "clusters" / "default"
+    return Path(root) / "omega.yml"
+
+
+def _cluster_values() -> dict[str, Any]:
+    path = _cluster_path()
+    if not path.exists():
+        raise NotFound(f"there is no cluster in {path.parent}", hint="omegacli cluster up")
+    values: dict[str, Any] = settings.ConfigFile(path).read()
+    return values

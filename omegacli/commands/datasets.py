@@ -1,0 +1,458 @@
+"""`omegacli datasets`: store, read and query data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+
+from omegacli import connect, console, literals, transfer
+from omegaml.errors import Conflict, InvalidInput, NotFound, OmegaError, Partial
+
+if TYPE_CHECKING:
+    from omegaml.metadata import Metadata
+    from omegaml.omega import Omega
+
+app = typer.Typer()
+
+Name = Annotated[str, typer.Argument(help="Name of the dataset.")]
+Filter = Annotated[
+    list[str] | None, typer.Option("--filter", help="As 'x__gt=5'; all of several must match.")
+]
+Columns = Annotated[str | None, typer.Option("--columns", help="Only these columns, as a,b.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=0, help="At most so many rows.")]
+Format = Annotated[str | None, typer.Option("--format", help=f"One of {', '.join(transfer.FORMATS)}.")]
+Version = Annotated[str | None, typer.Option("--version", help="A version's number or tag.")]
+
+_LIST = ["name", "kind", "rows", "bytes", "modified"]
+_FOLDER = "folder"  # attribute of a file object that is a tar stream of a folder
+_INDEX = "index.json"
+
+
+@app.command("list")
+def list_(
+    pattern: Annotated[str | None, typer.Argument(help="As 'sales*'.")] = None,
+    regexp: Annotated[
+        str | None, typer.Option("--regexp", help="A regular expression instead of a pattern.")
+    ] = None,
+    hidden: Annotated[
+        bool, typer.Option("--hidden", help="Also those whose name begins with . or _.")
+    ] = False,
+) -> None:
+    """List datasets."""
+    found = connect.omega().datasets.find(pattern, regexp=regexp, hidden=hidden)
+    console.show("datasets.list", [meta.to_dict() for meta in found], columns=_LIST)
+
+
+@app.command()
+def put(
+    file: Annotated[str, typer.Argument(metavar="PATH|-", help="File or folder; - is standard input.")],
+    name: Name,
+    format: Format = None,
+    csv: Annotated[
+        list[str] | None, typer.Option("--csv", metavar="K=V", help="Option of pandas.read_csv, as sep=';'.")
+    ] = None,
+    append: Annotated[bool, typer.Option("--append", help="Add rows to an existing dataset.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the place of an existing dataset.")
+    ] = False,
+    index: Annotated[
+        list[str] | None, typer.Option("--index", metavar="COL", help="Column to index; implies --rows.")
+    ] = None,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="One document per row, for aggregation and other programs.")
+    ] = False,
+    chunksize: Annotated[
+        int | None,
+        typer.Option(
+            "--chunksize",
+            min=1,
+            help="Read a CSV so many rows at a time; with --append each part is visible at once.",
+        ),
+    ] = None,
+) -> None:
+    """Store a file or folder as dataset NAME.
+
+    CSV, Parquet, JSON, Excel and numpy files are stored as data, every other file as it is.
+    """
+    if append and replace:
+        raise InvalidInput("--append and --replace exclude each other", hint="leave one out")
+    format = "csv" if format is None and file == "-" else transfer.format_of(file, format)
+    options = literals.pairs(csv, "--csv")
+    store = connect.omega().datasets
+    if not (append or replace) and store.exists(name):
+        raise Conflict(f"there is a dataset {name!r} already", hint="add --replace or --append")
+    how: dict[str, Any] = {"format": "rows" if rows or index else None, "index": index or None}
+    if format in ("binary", "dir") and (rows or index or chunksize or append):
+        raise InvalidInput(
+            "--append, --rows, --index and --chunksize are for tables", hint="set --format csv or another"
+        )
+    if chunksize is not None and format != "csv":
+        raise InvalidInput("--chunksize is for CSV files", hint="leave --chunksize out")
+    if console.options.dry_run:
+        with transfer.source(file, format):
+            console.show("datasets.put", {"name": name, "format": format, "dry_run": True})
+        return
+    if format in ("binary", "dir"):
+        if options:
+            raise InvalidInput("--csv is for CSV files", hint="add --format csv")
+        with transfer.source(file, format) as stream:
+            meta = store.put(
+                stream, name, replace=replace, attributes={_FOLDER: "tar"} if format == "dir" else None
+            )
+    elif chunksize is not None:
+        meta = _put_chunks(store, file, name, chunksize, options, append, how)
+    else:
+        meta = store.put(
+            transfer.read_file(file, format, options), name, append=append, replace=append or replace, **how
+        )
+    console.show("datasets.put", meta.to_dict(), text="")
+    console.say(f"stored {name}: {_size(meta)}")
+
+
+@app.command()
+def get(
+    name: Name,
+    file: Annotated[
+        str, typer.Argument(metavar="[PATH|-]", help="File to write; - is standard output.")
+    ] = "-",
+    format: Format = None,
+    filter: Filter = None,
+    columns: Columns = None,
+    limit: Limit = None,
+    version: Version = None,
+) -> None:
+    """Write dataset NAME to a file, or to standard output as CSV, JSON or the bytes it holds."""
+    om = connect.omega()
+    meta = _metadata(om, name)
+    chosen = format or (transfer.format_of(file, None) if file != "-" else None)
+    if format is not None:
+        transfer.format_of(file, format)
+    if meta.kind == "python.file":
+        _get_file(om, meta, name, file, version)
+        return
+    obj = om.datasets.get(name, **_selection(filter, columns, limit, version))
+    if file == "-" and console.options.json:
+        console.show("datasets.get", _data(obj))
+        return
+    if chosen in (None, "binary") and format is None:
+        chosen = transfer.natural_format(obj)
+    assert chosen is not None
+    transfer.write_file(obj, file, chosen)
+    _written(name, file, chosen)
+
+
+@app.command()
+def show(name: Name) -> None:
+    """Describe dataset NAME: kind, size and columns."""
+    om = connect.omega()
+    meta = _metadata(om, name)
+    data = meta.to_dict()
+    data["columns"] = _columns(om, meta, name)
+    console.show("datasets.show", data)
+
+
+@app.command()
+def metadata(name: Name) -> None:
+    """Show everything that is kept about dataset NAME."""
+    meta = _metadata(connect.omega(), name)
+    data = {**meta.to_dict(), "id": meta.id, "format": meta.format, "collection": meta.collection,
+            "gridfile": meta.gridfile, "uri": meta.uri}  # fmt: skip
+    console.show("datasets.metadata", data, text=console.dumps(data, indent=2))
+
+
+@app.command()
+def head(
+    name: Name,
+    n: Annotated[int, typer.Option("--rows", "-n", min=0, help="How many rows.")] = 10,
+    columns: Columns = None,
+) -> None:
+    """Show the first rows of dataset NAME."""
+    om = connect.omega()
+    _metadata(om, name)
+    _show_rows("datasets.head", om.datasets.get(name, limit=n, **_selection(None, columns, None, None)), n)
+
+
+@app.command()
+def query(
+    name: Name,
+    conditions: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILTER]...", help="As 'x__gt=5'.")
+    ] = None,
+    filter: Filter = None,
+    columns: Columns = None,
+    limit: Limit = 100,
+    version: Version = None,
+) -> None:
+    """Show the rows of dataset NAME that match all filters."""
+    om = connect.omega()
+    _metadata(om, name)
+    both = [*(conditions or []), *(filter or [])]
+    _show_rows("datasets.query", om.datasets.get(name, **_selection(both, columns, limit, version)), limit)
+
+
+@app.command()
+def count(name: Name, filter: Filter = None) -> None:
+    """Count the rows of dataset NAME, or those that match all filters."""
+    om = connect.omega()
+    _metadata(om, name)
+    conditions = literals.filters(filter)
+    rows = om.datasets.getl(name, **conditions).count() if conditions else om.datasets.count(name)
+    console.show("datasets.count", {"name": name, "rows": rows}, text=str(rows))
+
+
+@app.command()
+def drop(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of datasets.")],
+    missing_ok: Annotated[
+        bool, typer.Option("--missing-ok", help="A dataset that is not there is no error.")
+    ] = False,
+) -> None:
+    """Delete datasets and free their space."""
+    store = connect.omega().datasets
+    missing = [name for name in names if not store.exists(name)]
+    if missing and not missing_ok:
+        raise NotFound(f"there is no dataset {missing[0]!r}", hint="see `omegacli datasets list`")
+    there = [name for name in names if name not in missing]
+    if console.options.dry_run:
+        console.show("datasets.drop", {"dropped": [], "would_drop": there})
+        return
+    if there:
+        console.confirm(f"Delete {', '.join(there)} for good?", there[0])
+    dropped = [name for name in there if store.drop(name, missing_ok=True)]
+    console.show("datasets.drop", {"dropped": dropped}, text="")
+    console.say(f"dropped {', '.join(dropped) or 'nothing'}")
+
+
+@app.command()
+def copy(name: Name, new: Annotated[str, typer.Argument(help="Name of the copy.")]) -> None:
+    """Copy dataset NAME to NEW."""
+    meta = connect.omega().datasets.copy(name, new)
+    console.show("datasets.copy", {"name": name, "new": new, "rows": getattr(meta, "rows", None)}, text="")
+    console.say(f"copied {name} to {new}")
+
+
+@app.command()
+def rename(name: Name, new: Annotated[str, typer.Argument(help="The new name.")]) -> None:
+    """Rename dataset NAME to NEW."""
+    connect.omega().datasets.rename(name, new)
+    console.show("datasets.rename", {"name": name, "new": new}, text="")
+    console.say(f"renamed {name} to {new}")
+
+
+@app.command("export")
+def export_(
+    folder: Annotated[str, typer.Argument(help="Folder to write to; it is made.")],
+    pattern: Annotated[str | None, typer.Argument(help="As 'sales*'; everything if left out.")] = None,
+    format: Annotated[
+        str, typer.Option("--format", help="Of tables: parquet, csv, json or excel.")
+    ] = "parquet",
+) -> None:
+    """Write many datasets to a folder, one file each, with an index that `import` reads."""
+    import json
+
+    om = connect.omega()
+    target = Path(folder).expanduser()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidInput(f"{folder} is not an empty folder", hint="give the name of a new folder")
+    transfer.format_of("-", format)
+    found = om.datasets.find(pattern)
+    if not found:
+        raise NotFound("no dataset has such a name", hint="see `omegacli datasets list`")
+    target.mkdir(parents=True, exist_ok=True)
+    index: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
+    for number, meta in enumerate(found):
+        try:
+            index.append(_export_one(om, meta, target, number, format))
+            console.event(meta.name, "exported")
+        except OmegaError as e:
+            failed[meta.name] = e.message
+            console.event(meta.name, "failed", message=e.message)
+    with transfer.target(str(target / _INDEX)) as stream:
+        stream.write(json.dumps({"format": 1, "datasets": index}, indent=1).encode() + b"\n")
+    if failed:
+        raise Partial(f"{len(failed)} of {len(found)} datasets could not be exported: {', '.join(failed)}",
+                      hint="export those with another --format", done=[i["name"] for i in index], failed=failed)  # fmt: skip
+    console.show(
+        "datasets.export", {"folder": str(target), "datasets": [i["name"] for i in index]}, text=str(target)
+    )
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[str, typer.Argument(help="A folder that `export` has written.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of existing datasets.")] = False,
+) -> None:
+    """Store the datasets of a folder that `export` has written."""
+    index = _index_of(Path(folder).expanduser())
+    store = connect.omega().datasets
+    taken = [entry["name"] for entry in index if store.exists(entry["name"])]
+    if taken and not replace:
+        raise Conflict(f"there is a dataset {taken[0]!r} already", hint="add --replace")
+    for entry in index:
+        file = str(Path(folder).expanduser() / entry["file"])
+        attributes = entry.get("attributes") or None
+        if entry["format"] == "binary":
+            with transfer.source(file, "binary") as stream:
+                store.put(stream, entry["name"], replace=replace, attributes=attributes)
+        else:
+            options = {"index_col": 0} if entry["format"] == "csv" and entry.get("index") else {}
+            obj = transfer.read_file(file, entry["format"], options)
+            store.put(obj, entry["name"], replace=replace, attributes=attributes)
+        console.event(entry["name"], "imported")
+    console.show("datasets.import", {"datasets": [entry["name"] for entry in index]}, text="")
+
+
+def _put_chunks(
+    store: Any,
+    file: str,
+    name: str,
+    chunksize: int,
+    options: dict[str, Any],
+    append: bool,
+    how: dict[str, Any],
+) -> Metadata:
+    """Store a CSV that is never held as a whole; a new dataset gets its name when all of it is there."""
+    from uuid import uuid4
+
+    target = name if append else f".put-{uuid4().hex}"
+    meta: Metadata | None = None
+    try:
+        for part in transfer.read_chunks(file, chunksize, options):
+            meta = store.put(part, target, append=append or meta is not None, **how)
+        if not append:
+            store.drop(name, missing_ok=True)
+            store.rename(target, name)
+    except BaseException:
+        if not append:
+            store.drop(target, missing_ok=True)
+        raise
+    found: Metadata = store.metadata(name)
+    return found
+
+
+def _get_file(om: Omega, meta: Metadata, name: str, file: str, version: str | None) -> None:
+    with _stream(om.datasets.get(name, **_selection(None, None, None, version))) as stream:
+        if meta.attributes.get(_FOLDER) == "tar" and file != "-":
+            transfer.extract_folder(stream, file)
+        else:
+            transfer.copy_stream(stream, file, meta.bytes)
+    _written(name, file, "binary")
+
+
+def _stream(content: Any) -> BinaryIO:
+    """A stored file as a stream; one that was put as bytes comes back as bytes."""
+    import io
+
+    return io.BytesIO(content) if isinstance(content, (bytes, bytearray)) else content
+
+
+def _written(name: str, file: str, format: str) -> None:
+    if file == "-":
+        return
+    path = Path(file).expanduser()
+    size = path.stat().st_size if path.is_file() else None
+    console.show("datasets.get", {"name": name, "path": str(path), "format": format, "bytes": size}, text="")
+    console.say(f"wrote {path}" + (f" ({console.human_bytes(size)})" if size is not None else ""))
+
+
+def _metadata(om: Omega, name: str) -> Metadata:
+    """The metadata of `name`, which may carry a projection or a tag. Raises NotFound before anything is read."""
+    meta: Metadata = om.datasets.metadata(name)
+    return meta
+
+
+def _selection(
+    filter: list[str] | None, columns: str | None, limit: int | None, version: str | None
+) -> dict[str, Any]:
+    chosen: dict[str, Any] = dict(literals.filters(filter))
+    if columns is not None:
+        chosen["columns"] = literals.names(columns)
+    if limit is not None:
+        chosen["limit"] = limit
+    if version is not None:
+        chosen["version"] = int(version) if version.isdecimal() else version
+    return chosen
+
+
+def _columns(om: Omega, meta: Metadata, name: str) -> list[dict[str, str]] | None:
+    """Labels and dtypes of a table; None for what is no table."""
+    if not meta.kind.startswith(("pandas.", "arrow.", "polars.")):
+        return None
+    sample = om.datasets.get(name, limit=0)
+    if hasattr(sample, "to_frame") and not hasattr(sample, "columns"):
+        return [{"name": str(sample.name), "type": str(sample.dtype)}]
+    if hasattr(sample, "schema") and hasattr(sample.schema, "names"):
+        return [
+            {"name": n, "type": str(t)} for n, t in zip(sample.schema.names, sample.schema.types, strict=True)
+        ]
+    return [{"name": str(n), "type": str(t)} for n, t in zip(sample.columns, sample.dtypes, strict=True)]
+
+
+def _data(obj: Any) -> Any:
+    """What an object is in JSON: a table is a list of rows."""
+    if hasattr(obj, "to_pandas"):
+        obj = obj.to_pandas()
+    if type(obj).__name__ == "Series":
+        obj = obj.to_frame(name="value" if obj.name is None else obj.name)
+    return transfer.records(obj) if type(obj).__name__ == "DataFrame" else obj
+
+
+def _show_rows(schema: str, obj: Any, limit: int | None) -> None:
+    data = _data(obj)
+    if isinstance(data, list) and limit is not None:
+        data = data[:limit]
+    is_table = isinstance(data, list) and bool(data) and isinstance(data[0], dict)
+    columns = list(data[0]) if is_table else [str(c) for c in getattr(obj, "columns", ())] or None
+    console.show(schema, data, columns=columns)
+
+
+def _export_one(om: Omega, meta: Metadata, folder: Path, number: int, format: str) -> dict[str, Any]:
+    """Write one dataset to `folder`; return its line of the index. Its name may hold what no file name can."""
+    entry: dict[str, Any] = {
+        "name": meta.name,
+        "kind": meta.kind,
+        "attributes": console.plain(meta.attributes),
+    }
+    if meta.kind == "python.file":
+        entry |= {"file": f"{number:05d}.bin", "format": "binary"}
+        with _stream(om.datasets.get(meta.name)) as stream:
+            transfer.copy_stream(stream, str(folder / entry["file"]), meta.bytes)
+        return entry
+    obj = om.datasets.get(meta.name)
+    natural = transfer.natural_format(obj)
+    if type(obj).__name__ == "ndarray":
+        natural = "npy"
+    chosen = format if type(obj).__name__ in ("DataFrame", "Series", "Table") else natural
+    suffix = {"excel": "xlsx", "binary": "bin"}.get(chosen, chosen)
+    entry |= {"file": f"{number:05d}.{suffix}", "format": chosen}
+    entry["index"] = type(obj).__name__ == "DataFrame" and transfer.has_telling_index(obj)
+    transfer.write_file(obj, str(folder / entry["file"]), chosen)
+    return entry
+
+
+def _index_of(folder: Path) -> list[dict[str, Any]]:
+    import json
+
+    file = folder / _INDEX
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+        found: list[dict[str, Any]] = index["datasets"]
+        for entry in found:
+            if Path(entry["file"]).name != entry["file"] or entry["format"] not in transfer.FORMATS:
+                raise ValueError(entry["file"])
+            if not (folder / entry["file"]).is_file() or not isinstance(entry["name"], str):
+                raise ValueError(entry["file"])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise InvalidInput(
+            f"{folder} holds no usable {_INDEX}: {e}", hint="make one with `omegacli datasets export`"
+        ) from None
+    return found
+
+
+def _size(meta: Metadata) -> str:
+    parts = [f"{meta.rows:,} rows"] if meta.rows is not None else []
+    parts += [console.human_bytes(meta.bytes)] if meta.bytes is not None else []
+    return ", ".join(parts) or meta.kind

@@ -1,0 +1,192 @@
+"""`omegacli doctor`: check this machine, the configuration and the connection."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omegacli import connect, console
+from omegaml import config as settings
+from omegaml.errors import InvalidInput, NotFound, OmegaError
+
+app = typer.Typer()
+
+OK, WARN, FAIL, SKIP = "ok", "warn", "fail", "skip"
+MIN_FREE = 1 << 30
+Answer = tuple[str, str, str | None]  # status, message, hint
+
+
+def _python() -> Answer:
+    version = ".".join(str(n) for n in sys.version_info[:3])
+    return OK, f"Python {version}", None
+
+
+def _packages() -> Answer:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found, missing = [], []
+    for name in ("pandas", "pyarrow", "pymongo"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return FAIL, f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}"
+    return OK, ", ".join(found), None
+
+
+def _config_file() -> Answer:
+    file = connect.config_file()
+    file.read()
+    if not file.path.exists():
+        return WARN, f"there is no {file.path}", "omegacli init, or omegacli cluster up"
+    mode = stat.S_IMODE(file.path.stat().st_mode)
+    if mode & 0o077:
+        return WARN, f"{file.path} can be read by others (mode {mode:04o})", f"chmod 600 {file.path}"
+    return OK, str(file.path), None
+
+
+def _settings() -> Answer:
+    config = connect.config()
+    if config.get("OMEGA_MONGO_URL"):
+        return OK, f"database set by {config.origin('OMEGA_MONGO_URL')}", None
+    if config.get("OMEGA_RESTAPI_URL") and config.get("OMEGA_APIKEY"):
+        return OK, f"account {config.get('OMEGA_USERID')} at {config.get('OMEGA_RESTAPI_URL')}", None
+    return FAIL, "no platform is configured", "omegacli cluster up, or omegacli init"
+
+
+def _rest() -> Answer:
+    config = connect.config()
+    url, userid, apikey = (config.get(f"OMEGA_{n}") for n in ("RESTAPI_URL", "USERID", "APIKEY"))
+    if not (url and userid and apikey):
+        return SKIP, "no web address is configured", None
+    from omegaml import rest
+
+    rest.fetch_config(url, userid, apikey, config.get("OMEGA_TIMEOUT"))
+    return OK, f"{url} accepts {userid}", None
+
+
+def _database() -> Answer:
+    om = connect.omega()
+    state = om.status()["mongodb"]
+    if state["ok"]:
+        return OK, f"MongoDB {state['version']} at {state['address']}", None
+    return FAIL, str(state["error"]), "omegacli cluster up"
+
+
+def _runner() -> Answer:
+    status = connect.omega().status()
+    if not status["mongodb"]["ok"]:
+        return SKIP, "the database does not answer", None
+    runners = status["runtime"]["runners"]
+    if not runners:
+        return WARN, "no runner is alive, so --async does not work", "omegacli cluster up"
+    return OK, f"{len(runners)} alive", None
+
+
+def _mongod() -> Answer:
+    from omegacli.deploy.mongod import find_mongod
+
+    return OK, str(find_mongod()), None
+
+
+def _disk() -> Answer:
+    folder = settings.home()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    text = f"{console.human_bytes(free)} free at {folder}"
+    return (
+        (OK, text, None)
+        if free >= MIN_FREE
+        else (WARN, text, "free some space: data needs room twice while replaced")
+    )
+
+
+def _home() -> Answer:
+    folder = settings.home()
+    nearest = folder
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not os.access(nearest, os.W_OK):
+        return FAIL, f"{nearest} cannot be written", f"chmod u+w {nearest}, or set OMEGA_HOME"
+    return OK, str(folder), None
+
+
+CHECKS: dict[str, Callable[[], Answer]] = {
+    "python": _python, "packages": _packages, "home": _home, "disk": _disk, "config": _config_file,
+    "settings": _settings, "rest": _rest, "database": _database, "runner": _runner, "mongod": _mongod,
+}  # fmt: skip
+_LOCAL_ONLY = ("mongod",)
+
+
+@app.command("doctor")
+def doctor(
+    target: Annotated[
+        str | None, typer.Option("--target", help="Also what this target needs: local.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="IDS", help="Only these checks, as a,b.")
+    ] = None,
+    skip: Annotated[str | None, typer.Option("--skip", metavar="IDS", help="Not these checks.")] = None,
+    bundle: Annotated[
+        str | None,
+        typer.Option("--bundle", metavar="FILE", help="Also write a .tgz for a bug report, without secrets."),
+    ] = None,
+) -> None:
+    """Run all checks; exits with 1 if one fails."""
+    if target not in (None, "local"):
+        raise InvalidInput(f"there is no target {target!r} to check", hint="--target local")
+    wanted = _ids(only) or [name for name in CHECKS if target == "local" or name not in _LOCAL_ONLY]
+    rows = [_run(name) for name in wanted if name not in _ids(skip)]
+    failed = [row["id"] for row in rows if row["status"] == FAIL]
+    if bundle is not None:
+        _bundle(Path(bundle), rows)
+    console.show("doctor", rows, columns=["id", "status", "message", "hint"], exit_code=1 if failed else 0)
+
+
+def _run(name: str) -> dict[str, Any]:
+    try:
+        status, message, hint = CHECKS[name]()
+    except OmegaError as e:
+        status, message, hint = FAIL, e.message, e.hint
+    except Exception as e:  # a check that breaks is a finding, and the others go on
+        status, message, hint = FAIL, f"{type(e).__name__}: {e}", None
+    return {"id": name, "status": status, "message": message, "hint": hint}
+
+
+def _ids(text: str | None) -> list[str]:
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    for name in names:
+        if name not in CHECKS:
+            raise NotFound(f"there is no check {name!r}", hint=f"one of {', '.join(CHECKS)}")
+    return names
+
+
+def _bundle(path: Path, rows: list[dict[str, Any]]) -> None:
+    import io
+    import platform
+    import tarfile
+
+    from omegacli import transfer
+
+    try:
+        known = [{"name": s.name, "value": None if s.secret else v.value, "origin": v.origin}
+                 for s, v in connect.config().items()]  # fmt: skip
+    except OmegaError as e:
+        known = [{"error": e.message}]
+    parts = {"doctor.json": rows, "settings.json": known, "machine.json": platform.uname()._asdict()}
+    with transfer.target(str(path)) as stream, tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        for name, content in parts.items():
+            data = console.dumps(content, indent=1).encode()
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    console.say(f"wrote {path}")

@@ -1,0 +1,296 @@
+"""`omegacli models`: store, train and ask models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from omegacli import connect, console, literals, transfer
+from omegaml.errors import Conflict, InvalidInput, NotFound, NotStorable, Unavailable
+
+if TYPE_CHECKING:
+    from omegaml.metadata import Metadata
+
+app = typer.Typer()
+
+Name = Annotated[str, typer.Argument(help="Name of the model; name@tag or name^ for a version.")]
+Own = Annotated[str, typer.Argument(help="Name of the model.")]
+X = Annotated[str, typer.Argument(metavar="X", help="A dataset, as x or 'x[^y]', or a file.")]
+OptionalY = Annotated[str | None, typer.Argument(metavar="[Y]", help="A dataset, as y or 'x[y]', or a file.")]
+Async = Annotated[bool, typer.Option("--async", help="Leave the work to a runner and print the task's id.")]
+Result = Annotated[
+    str | None, typer.Option("--result", metavar="NAME", help="Store the result as this dataset.")
+]
+Param = Annotated[
+    list[str] | None, typer.Option("--param", metavar="K=V", help="Argument of the model's method.")
+]
+Local = Annotated[bool, typer.Option("--local", help="Do the work in this process.")]
+Require = Annotated[
+    str | None, typer.Option("--require", metavar="LABEL", help="Only on a worker of this label.")
+]
+
+
+@app.command("list")
+def list_(
+    pattern: Annotated[str | None, typer.Argument(help="As 'sales*'.")] = None,
+    regexp: Annotated[
+        str | None, typer.Option("--regexp", help="A regular expression instead of a pattern.")
+    ] = None,
+    hidden: Annotated[
+        bool, typer.Option("--hidden", help="Also those whose name begins with . or _.")
+    ] = False,
+) -> None:
+    """List models."""
+    found = connect.omega().models.find(pattern, regexp=regexp, hidden=hidden)
+    rows = [meta.to_dict() for meta in found]
+    console.show("models.list", rows, columns=["name", "kind", "version", "bytes", "modified"])
+
+
+@app.command()
+def put(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|CLASS", help="A joblib or pickle file of your own, or a class as sklearn.svm.SVC."
+        ),
+    ],
+    name: Own,
+    param: Param = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Store it as the next version of an existing model.")
+    ] = False,
+    tag: Annotated[str | None, typer.Option("--tag", help="Name this version.")] = None,
+) -> None:
+    """Store a model as NAME: from a file, or a new one of CLASS made with --param.
+
+    A pickle file runs code when it is loaded: give only files that you trust.
+    """
+    store = connect.omega().models
+    if not replace and store.exists(name):
+        raise Conflict(f"there is a model {name!r} already", hint="add --replace to store the next version")
+    model = _model(source, literals.pairs(param, "--param"))
+    meta = store.put(model, name, replace=replace, tag=tag)
+    console.show("models.put", meta.to_dict(), text="")
+    console.say(f"stored {name}, version {meta.version}")
+
+
+@app.command()
+def get(
+    name: Name,
+    file: Annotated[str, typer.Argument(metavar="PATH", help="File to write, in joblib's format.")],
+    version: Annotated[str | None, typer.Option("--version", help="A version's number or tag.")] = None,
+) -> None:
+    """Write model NAME to a file that joblib.load reads."""
+    import joblib
+
+    model = connect.omega().models.get(name, version=_version(version))
+    with transfer.target(file) as stream:
+        joblib.dump(model, stream)
+    console.show("models.get", {"name": name, "path": file}, text="")
+    console.say(f"wrote {file}")
+
+
+@app.command()
+def show(name: Name) -> None:
+    """Describe model NAME."""
+    store = connect.omega().models
+    meta = store.metadata(name)
+    console.show("models.show", {**meta.to_dict(), "tags": meta.tags})
+
+
+@app.command()
+def metadata(name: Name) -> None:
+    """Show everything that is kept about model NAME."""
+    meta: Metadata = connect.omega().models.metadata(name)
+    data = {**meta.to_dict(), "id": meta.id, "format": meta.format, "kind_meta": meta.kind_meta, "gridfile": meta.gridfile,
+            "uri": meta.uri}  # fmt: skip
+    console.show("models.metadata", data, text=console.dumps(data, indent=2))
+
+
+@app.command()
+def versions(name: Own) -> None:
+    """List the versions of model NAME, the newest first."""
+    found = [
+        item if isinstance(item, dict) else item.to_dict() for item in connect.omega().models.versions(name)
+    ]
+    console.show("models.versions", found)
+
+
+@app.command()
+def promote(
+    name: Own,
+    version: Annotated[str, typer.Argument(help="A version's number or tag.")],
+    tag: Annotated[str, typer.Argument(help="The tag to give it, as production.")],
+) -> None:
+    """Give a version of model NAME a tag, which `NAME@TAG` then means."""
+    connect.omega().models.promote(name, _version(version), tag)
+    console.show("models.promote", {"name": name, "version": _version(version), "tag": tag}, text="")
+    console.say(f"{name}@{tag} is version {version}")
+
+
+@app.command()
+def drop(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of models.")],
+    missing_ok: Annotated[
+        bool, typer.Option("--missing-ok", help="A model that is not there is no error.")
+    ] = False,
+) -> None:
+    """Delete models with all their versions."""
+    store = connect.omega().models
+    missing = [name for name in names if not store.exists(name)]
+    if missing and not missing_ok:
+        raise NotFound(f"there is no model {missing[0]!r}", hint="see `omegacli models list`")
+    there = [name for name in names if name not in missing]
+    if there:
+        console.confirm(f"Delete {', '.join(there)} with all versions for good?", there[0])
+    dropped = [name for name in there if store.drop(name, missing_ok=True)]
+    console.show("models.drop", {"dropped": dropped}, text="")
+    console.say(f"dropped {', '.join(dropped) or 'nothing'}")
+
+
+@app.command()
+def fit(
+    name: Name, x: X, y: OptionalY = None, async_: Async = False, result: Result = None, param: Param = None,
+    local: Local = False, require: Require = None,
+) -> None:  # fmt: skip
+    """Train model NAME on X and Y; the trained model is its next version."""
+    _call("fit", name, x, y, async_, result, param, local, require)
+
+
+@app.command("partial-fit")
+def partial_fit(
+    name: Name, x: X, y: OptionalY = None, async_: Async = False, result: Result = None, param: Param = None,
+    local: Local = False, require: Require = None,
+) -> None:  # fmt: skip
+    """Train model NAME further on X and Y."""
+    _call("partial_fit", name, x, y, async_, result, param, local, require)
+
+
+@app.command()
+def predict(
+    name: Name, x: X, async_: Async = False, result: Result = None, param: Param = None, local: Local = False,
+    require: Require = None,
+) -> None:  # fmt: skip
+    """Show what model NAME predicts for the rows of X."""
+    _call("predict", name, x, None, async_, result, param, local, require)
+
+
+@app.command("predict-proba")
+def predict_proba(
+    name: Name, x: X, async_: Async = False, result: Result = None, param: Param = None, local: Local = False,
+    require: Require = None,
+) -> None:  # fmt: skip
+    """Show the probability of each class for the rows of X."""
+    _call("predict_proba", name, x, None, async_, result, param, local, require)
+
+
+@app.command()
+def score(
+    name: Name, x: X, y: OptionalY = None, async_: Async = False, result: Result = None, param: Param = None,
+    local: Local = False, require: Require = None,
+) -> None:  # fmt: skip
+    """Show the model's own score for Y given X."""
+    _call("score", name, x, y, async_, result, param, local, require)
+
+
+@app.command()
+def transform(
+    name: Name, x: X, async_: Async = False, result: Result = None, param: Param = None, local: Local = False,
+    require: Require = None,
+) -> None:  # fmt: skip
+    """Show X as model NAME transforms it."""
+    _call("transform", name, x, None, async_, result, param, local, require)
+
+
+def _call(
+    action: str, name: str, x: str, y: str | None, async_: bool, result: str | None, param: list[str] | None,
+    local: bool, require: str | None,
+) -> None:  # fmt: skip
+    if async_ and local:
+        raise InvalidInput("--async and --local exclude each other", hint="leave one out")
+    if require is not None:
+        raise Unavailable(
+            f"no worker has the label {require!r}",
+            hint="leave --require out, or see `omegacli runtime status`",
+        )
+    om = connect.omega()
+    params = literals.pairs(param, "--param")
+    given = [_data(om, word) for word in ([x] if y is None else [x, y])]
+    schema = f"models.{action.replace('_', '-')}"
+    answer = om.runtime.model(name).call(action, *given, result=result, async_=async_, **params)
+    if async_:
+        console.show(schema, {"task": answer.id, "status": answer.status}, text=answer.id)
+        console.say(f"hint: omegacli runtime result {answer.id}")
+        return
+    show_answer(schema, answer)
+
+
+def show_answer(schema: str, answer: Any) -> None:
+    """Show what a model answered: one line per row."""
+    if hasattr(answer, "toarray"):
+        answer = answer.toarray()  # a sparse matrix
+    if type(answer).__name__ == "DataFrame":
+        console.show(schema, transfer.records(answer))
+        return
+    data = console.plain(answer)
+    if isinstance(data, list) and data and isinstance(data[0], list):
+        console.show(schema, data, text="\n".join("\t".join(str(cell) for cell in row) for row in data))
+    else:
+        console.show(schema, data)
+
+
+def _data(om: Any, word: str) -> Any:
+    """A file's content if `word` is one, else the name of a dataset."""
+    if word == "-" or (Path(word).suffix and Path(word).is_file() and not om.datasets.exists(word)):
+        return transfer.read_file(word, "csv" if word == "-" else None)
+    return word
+
+
+def _version(text: str | None) -> Any:
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def _model(source: str, params: dict[str, Any]) -> Any:
+    file = Path(source).expanduser()
+    if file.is_dir():
+        raise InvalidInput(
+            f"{source} is a folder and a file is expected", hint="give a joblib or pickle file"
+        )
+    if file.exists():
+        if params:
+            raise InvalidInput("--param is for a class", hint="leave --param out")
+        return _load(file)
+    module, dot, attribute = source.rpartition(".")
+    if not dot or not all(part.isidentifier() for part in source.split(".")):
+        raise InvalidInput(f"there is no file {source}", hint="give a file, or a class as sklearn.svm.SVC")
+    from importlib import import_module
+
+    try:
+        return getattr(import_module(module), attribute)(**params)
+    except ImportError as e:
+        raise InvalidInput(f"{source} cannot be imported: {e}", hint="is its package installed?") from None
+    except AttributeError:
+        raise InvalidInput(f"{module} has no {attribute}", hint="check the name of the class") from None
+    except (TypeError, ValueError) as e:
+        raise InvalidInput(f"{source} does not take these --param: {e}") from None
+
+
+def _load(file: Path) -> Any:
+    import joblib
+
+    if not file.stat().st_size:
+        raise InvalidInput(f"{file} is empty", hint="give a joblib or pickle file")
+    try:
+        return joblib.load(file)
+    except PermissionError as e:
+        raise InvalidInput(f"{file} cannot be read: {e.strerror}") from None
+    except ImportError as e:
+        raise NotStorable(
+            f"{file} needs a package that is not installed: {e}", hint="install it and try again"
+        ) from None
+    except Exception as e:  # unpickling runs the file's code, which may raise anything
+        raise InvalidInput(
+            f"{file} is no joblib or pickle file: {type(e).__name__}", hint="make it with joblib.dump"
+        ) from None

@@ -1,0 +1,374 @@
+"""The only module that prints.
+
+Results go to stdout: a table on a terminal, tab-separated values in a pipe, one envelope with `--json`.
+Messages, progress and questions go to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO, NamedTuple
+
+from omegaml.errors import ConfirmationNeeded, InvalidInput
+
+
+class Options(NamedTuple):  # a dataclass would import inspect, a third of the time of --version
+    """The global flags of this run."""
+
+    context: str | None = None
+    config: str | None = None
+    root: str | None = None
+    bucket: str | None = None
+    json: bool = False
+    plain: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    debug: bool = False
+    yes: bool = False
+    no_input: bool = False
+    no_color: bool = False
+    timeout: float | None = None
+    dry_run: bool = False
+    version: bool = False
+
+
+options = Options()
+_warnings: list[str] = []
+_exit = 0
+
+
+def prepare() -> None:
+    """Start a run: nothing shown yet, output in UTF-8 whatever the locale says."""
+    global _exit
+    _warnings.clear()
+    _exit = 0
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def exit_code() -> int:
+    """The code that the last `show` asked for."""
+    return _exit
+
+
+def show(
+    schema: str,
+    data: Any,
+    *,
+    columns: Sequence[str] | None = None,
+    text: str | None = None,
+    exit_code: int = 0,
+) -> None:
+    """Show the command's one result.
+
+    Args:
+        schema: names the shape of `data` in JSON, as `datasets.list`.
+        data: a list of mappings (a table), a mapping (its fields, one a line) or a scalar.
+        columns: which fields a table shows and in which order; JSON always holds all of them.
+        text: what people read instead of `data`; empty for nothing.
+        exit_code: what the process returns, for a negative answer.
+    """
+    global _exit
+    _exit = exit_code
+    if options.json:
+        envelope = {"ok": True, "schema": f"omegacli.{schema}/1", "data": data, "warnings": list(_warnings),
+                    "meta": {"exit": exit_code}}  # fmt: skip
+        _out(dumps(envelope))
+    elif text is not None:
+        if text:
+            _out(text)
+    elif isinstance(data, Mapping):
+        _fields(data)
+    elif isinstance(data, list) and (columns or (data and isinstance(data[0], Mapping))):
+        _table(data, list(columns or data[0]))
+    elif isinstance(data, list):
+        for item in data:
+            _out(_cell(item))
+    elif data is not None:
+        _out(_cell(data))
+
+
+def fail(
+    code: str, exit: int, message: str, hint: str | None = None, retry: bool = False,
+    details: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Show an error: two lines for people, or the envelope."""
+    if options.json:
+        error = {"code": code, "exit": exit, "message": message, "hint": hint, "retry": retry,
+                 "details": dict(details or {})}  # fmt: skip
+        _out(dumps({"ok": False, "error": error, "meta": {}}))
+        sys.stdout.flush()
+        return
+    _err(f"{_paint('error:', '31;1')} {message}")
+    if hint:
+        _err(f"{_paint('hint:', '36')} {hint}")
+    if options.verbose and details and details.get("traceback"):
+        _err(str(details["traceback"]).rstrip())
+
+
+def trace(text: str) -> None:
+    """Show a traceback, asked for with --debug."""
+    _err(text.rstrip())
+
+
+def say(message: str) -> None:
+    """Tell people what happened; silent with --quiet and --json."""
+    if not (options.quiet or options.json):
+        _err(message)
+
+
+def warn(message: str) -> None:
+    """Warn; in JSON the envelope carries it."""
+    _warnings.append(message)
+    if not options.json:
+        _err(f"{_paint('warning:', '33')} {message}")
+
+
+def event(step: str, status: str, **fields: Any) -> None:
+    """Tell how far a long operation is: JSON Lines with --json, else a line on stderr."""
+    if options.json:
+        _out(dumps({"event": step, "status": status, **fields}))
+        sys.stdout.flush()
+    elif not options.quiet:
+        extra = "".join(f" {key}={_cell(value)}" for key, value in fields.items() if value is not None)
+        _err(f"{step}: {status}{extra}")
+
+
+def confirm(question: str, expect: str) -> None:
+    """Ask before something is destroyed; the answer is to type `expect`.
+
+    Raises: ConfirmationNeeded without a terminal, with --no-input, or for another answer. `--yes` answers.
+    """
+    if options.yes:
+        return
+    if not can_ask():
+        raise ConfirmationNeeded(question.rstrip(" ?") + ": not confirmed", hint="add --yes to go ahead")
+    if _ask(f"{question} Type {expect!r} to go ahead: ").strip() != expect:
+        raise ConfirmationNeeded("not confirmed, nothing was changed", hint="type the name, or add --yes")
+
+
+def secret(prompt: str) -> str:
+    """Ask for a secret without showing it. Raises ConfirmationNeeded where nobody can be asked."""
+    if not can_ask():
+        raise ConfirmationNeeded(f"{prompt} is needed and nobody can be asked here", hint="give it as a flag")
+    import getpass
+
+    return getpass.getpass(f"{prompt}: ")
+
+
+def can_ask() -> bool:
+    """Tell whether a person sits at this terminal and may be asked."""
+    no_input = options.no_input or options.json or _truthy(os.environ.get("CI"))
+    return not no_input and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def stdin() -> BinaryIO:
+    """Standard input as bytes. Raises InvalidInput when it is a terminal, where a pipe was meant."""
+    if sys.stdin.isatty():
+        raise InvalidInput("- reads standard input, and nothing is piped in", hint="pipe a file: ... < FILE")
+    return sys.stdin.buffer
+
+
+def stdout() -> BinaryIO:
+    """Standard output as bytes, for data that is the result itself."""
+    sys.stdout.flush()
+    return sys.stdout.buffer
+
+
+class Progress:
+    """How far a transfer is, with rate and time left, on stderr.
+
+    On a terminal one line is redrawn ten times a second; elsewhere a line appears every ten seconds.
+    """
+
+    def __init__(self, label: str, total: int | None, unit: str) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.done = 0
+        self._start = time.monotonic()
+        self._live = is_terminal(sys.stderr) and not _truthy(os.environ.get("CI"))
+        self._silent = options.quiet or options.json
+        self._every = 0.1 if self._live else 10.0
+        self._next = self._start + (0.5 if self._live else 10.0)
+        self._drawn = False
+
+    def advance(self, n: int) -> None:
+        """Add `n` units to what is done."""
+        self.done += n
+        now = time.monotonic()
+        if self._silent or now < self._next:
+            return
+        self._next = now + self._every
+        self._drawn = True
+        line = self.line(now - self._start)
+        if self._live:
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
+        else:
+            _err(line)
+
+    def line(self, seconds: float) -> str:
+        """What is shown after `seconds`."""
+        rate = self.done / seconds if seconds > 0 else 0.0
+        parts = [f"{self.label}: {self._amount(self.done)}"]
+        if self.total:
+            parts[0] += f" of {self._amount(self.total)} ({min(100, 100 * self.done // self.total)} %)"
+        parts.append(f"{self._amount(rate)}/s")
+        if self.total and rate > 0:
+            left = max(0, round((self.total - self.done) / rate))
+            parts.append(f"{left // 60}:{left % 60:02d} left")
+        return ", ".join(parts)
+
+    def close(self) -> None:
+        """Take the line off the terminal."""
+        if self._drawn and self._live:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def _amount(self, n: float) -> str:
+        return human_bytes(n) if self.unit == "B" else f"{n:,.0f} {self.unit}"
+
+
+@contextmanager
+def progress(label: str, total: int | None = None, unit: str = "B") -> Iterator[Progress]:
+    """Show the progress of the block; call `.advance(n)` on what it yields."""
+    bar = Progress(label, total, unit)
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def human_bytes(n: float) -> str:
+    """`n` bytes for people, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(n) < 1000:
+            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"
+
+
+def is_terminal(stream: Any) -> bool:
+    """Tell whether `stream` is a terminal that understands more than plain text."""
+    return not options.plain and os.environ.get("TERM") != "dumb" and bool(stream.isatty())
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    """`value` as JSON: times in ISO-8601 UTC, ids as text, NaN as null."""
+    import json
+
+    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def plain(value: Any) -> Any:
+    """`value` made of nothing but what JSON has."""
+    if value is None or isinstance(value, (bool, str)):
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if value - value == 0 else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        import base64
+
+        return base64.b64encode(value).decode()
+    if hasattr(value, "isoformat"):
+        return _time(value)
+    if hasattr(value, "tolist"):  # numpy and pandas, without importing them
+        return plain(value.tolist())
+    return str(value)
+
+
+def _time(value: Any) -> str | None:
+    if value != value:  # NaT
+        return None
+    if getattr(value, "tzinfo", None) is not None and hasattr(value, "astimezone"):
+        from datetime import UTC
+
+        return str(value.astimezone(UTC).isoformat()).replace("+00:00", "Z")
+    return str(value.isoformat())
+
+
+def _table(rows: list[Any], columns: list[str]) -> None:
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    if not is_terminal(sys.stdout):
+        _out("\t".join(columns))
+        for line in cells:
+            _out("\t".join(line))
+        return
+    if not rows:
+        say("nothing to show")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        number = all(isinstance(row.get(column), (int, float, type(None))) for row in rows)
+        table.add_column(Text(column), justify="right" if number else "left", overflow="fold")
+    for line in cells:
+        table.add_row(*(Text(cell) for cell in line))
+    Console(no_color=_no_color(), highlight=False).print(table)
+
+
+def _fields(data: Mapping[str, Any]) -> None:
+    if not is_terminal(sys.stdout):
+        for key, value in data.items():
+            _out(f"{key}\t{_cell(value)}")
+        return
+    width = max((len(str(key)) for key in data), default=0)
+    for key, value in data.items():
+        _out(f"{_paint(f'{key!s:<{width}}', '1', sys.stdout)}  {_cell(value)}")
+
+
+def _cell(value: Any) -> str:
+    """One value in one line; tabs and line ends are written as escapes so that columns stay columns."""
+    value = plain(value)
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = value if isinstance(value, str) else dumps(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _ask(question: str) -> str:
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline()
+
+
+def _out(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _err(text: str) -> None:
+    sys.stdout.flush()  # so that both streams in one terminal keep their order
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def _paint(text: str, code: str, stream: Any = None) -> str:
+    if _no_color() or not is_terminal(stream or sys.stderr):
+        return text
+    return f"\x1b[{code}m{text}\x1b[0m"
+
+
+def _no_color() -> bool:
+    return options.no_color or bool(os.environ.get("NO_COLOR"))
+
+
+def _truthy(text: str | None) -> bool:
+    return (text or "").strip().lower() not in ("", "0", "false", "no")

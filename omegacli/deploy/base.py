@@ -1,0 +1,196 @@
+"""What every target shares: the files of a cluster's root, its lock, and the seam that a target implements."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from omegacli.deploy.steps import Step
+from omegaml.errors import Conflict, Unavailable
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things lie below a cluster's root."""
+
+    root: Path
+
+    @property
+    def spec(self) -> Path:
+        return self.root / "omega.yml"
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "secrets.yml"
+
+    @property
+    def build(self) -> Path:
+        return self.root / "build"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "lock"
+
+    @property
+    def mongod_conf(self) -> Path:
+        return self.build / "mongod.conf"
+
+    @property
+    def services(self) -> Path:
+        return self.build / "services.json"
+
+    @property
+    def keyfile(self) -> Path:
+        return self.build / "secrets" / "mongodb" / "keyfile"
+
+    @property
+    def runner_config(self) -> Path:
+        return self.build / "secrets" / "runner" / "config.yml"
+
+    @property
+    def mongodb_data(self) -> Path:
+        return self.data / "mongodb"
+
+    def log(self, service: str) -> Path:
+        return self.logs / f"{service}.log"
+
+    def process(self, service: str) -> Path:
+        """The file in which the supervisor records the process of `service`."""
+        return self.state / f"{service}.json"
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """One service as it is now. `state` is running, starting, stopped or failed."""
+
+    name: str
+    state: str
+    pid: int | None = None
+    port: int | None = None
+    restarts: int = 0
+    since: str | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """The whole cluster: `state` is ok (all runs), degraded (some of it does) or down."""
+
+    state: str
+    services: list[ServiceState] = field(default_factory=list)
+
+
+class Deployer(Protocol):
+    """What a target (local, compose, swarm, k8s) knows how to do. Deciding is apart from doing: steps are data."""
+
+    def up(self) -> list[Step]: ...
+    def down(self) -> list[Step]: ...
+    def start(self) -> list[Step]: ...
+    def stop(self) -> list[Step]: ...
+    def destroy(self, volumes: bool) -> list[Step]: ...
+    def status(self) -> Status: ...
+    def logs(self, service: str | None, lines: int, follow: bool) -> Iterator[tuple[str, str]]: ...
+
+
+def make_dir(path: Path, mode: int = 0o700) -> None:
+    """Make `path` and what is missing above it; only `path` itself gets `mode`."""
+    if not path.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=mode, exist_ok=True)
+
+
+def write_file(path: Path, text: str, mode: int = 0o600) -> bool:
+    """Make `path` hold `text` with `mode`, in one move; False if it already did.
+
+    Raises: Unavailable if the file system refuses.
+    """
+    try:
+        if path.is_file() and path.read_text() == text:
+            if path.stat().st_mode & 0o777 == mode:
+                return False
+            path.chmod(mode)
+            return True
+        make_dir(path.parent)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, mode)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise Unavailable(f"cannot write {path}: {error.strerror}", hint="check the disk and the rights") from error
+    return True
+
+
+def now() -> str:
+    """The time as in every output: ISO-8601, UTC, whole seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def lock_holder(layout: Layout) -> dict[str, Any] | None:
+    """Who wrote the lock file last and did not clear it: pid, host, command, since."""
+    try:
+        holder = json.loads(layout.lock.read_text())
+    except (OSError, ValueError):
+        return None
+    return holder if isinstance(holder, dict) else None
+
+
+@contextmanager
+def locked(layout: Layout, command: str) -> Iterator[dict[str, Any] | None]:
+    """Hold the cluster's lock; yields the record of a holder that died without clearing it, else None.
+
+    The kernel's lock on the file decides, so a killed holder never blocks anybody; the record inside only
+    says who it was.
+    Raises: Conflict naming the holder while another process has it.
+    """
+    make_dir(layout.state)
+    handle = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = lock_holder(layout) or {}
+            raise Conflict(
+                f"the cluster in {layout.root} is locked by process {holder.get('pid', '?')} on "
+                f"{holder.get('host', '?')} ({holder.get('command', '?')}) since {holder.get('since', '?')}",
+                hint="wait until it is done, or end that process",
+                **holder,
+            ) from error
+        stale = lock_holder(layout)
+        record = {"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since": now()}
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(record).encode(), 0)
+        try:
+            yield stale
+        finally:
+            os.ftruncate(handle, 0)
+    finally:
+        os.close(handle)

@@ -1,0 +1,458 @@
+"""The local target: MongoDB and the runner as plain processes on this machine, no containers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import yaml
+
+from omegacli.deploy import checks, mongod, processes, secrets, spec, supervisor
+from omegacli.deploy.base import ServiceState, Status, locked, make_dir, write_file
+from omegacli.deploy.spec import ClusterSpec
+from omegacli.deploy.steps import Step
+from omegacli.deploy.supervisor import Service
+from omegaml import admin, config
+from omegaml.errors import Conflict, NotFound, OmegaError, PortInUse, PreflightFailed, TimedOut, Unavailable
+
+ACCOUNT = "admin"
+TAIL = 30
+
+
+class Local:
+    """One local cluster. Use it in a `with` block: leaving it gives the lock back.
+
+    Args:
+        command: what the lock tells others about its holder.
+        config_file: where the client's context is written; the usual config.yml if not given.
+        timeout: seconds to wait for services.
+        warn: called with a sentence when something unusual was met and mended.
+    """
+
+    def __init__(
+        self, cluster: ClusterSpec, *, command: str = "", config_file: Path | None = None, timeout: float = 60.0,
+        warn: Callable[[str], None] = lambda message: None,
+    ) -> None:  # fmt: skip
+        self.spec = cluster
+        self.layout = cluster.layout
+        self.command = command
+        self.config = config.ConfigFile(config_file)
+        self.timeout = timeout
+        self.warn = warn
+        self._held = ExitStack()
+        self._fresh = not cluster.root.exists()
+
+    def __enter__(self) -> Local:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._held.close()
+        if self._fresh and self.layout.state.exists() and not self.layout.secrets.exists():
+            # refused before anything was made: the lock's folder is all there is
+            shutil.rmtree(self.layout.state)
+            with suppress(OSError):
+                self.layout.root.rmdir()
+
+    # what is to be done
+
+    def up(self) -> list[Step]:
+        """From nothing, or from any state, to a running platform with an account and a context."""
+        return [
+            *self._begin(),
+            Step("secrets", "make passwords and keys, once", self._secrets),
+            Step("render", "write omega.yml and the services' configuration", self._render),
+            Step("data.start", "start the supervisor and MongoDB", self._start),
+            Step("data.wait", "wait until MongoDB answers", self._wait_data),
+            Step("mongoinit", "make the replica set, the root user and the account", self._mongoinit),
+            Step("settings", f"write the context {self.spec.name!r} of {self.config.path}", self._settings),
+            Step("app.start", "start the runner", self._start_app),
+            Step("app.wait", "wait until every service runs", self._wait_app),
+            Step("smoke", "store an object and read it back", self._smoke),
+        ]
+
+    def start(self) -> list[Step]:
+        """Start again what `stop` or `down` stopped. Raises: NotFound if there is no cluster."""
+        self.known()
+        return [step for step in self.up() if step.id not in ("secrets", "mongoinit", "settings", "smoke")]
+
+    def stop(self) -> list[Step]:
+        """Stop all services; data, secrets and configuration stay."""
+        self.known()
+        return [self._lock(), Step("stop", "stop all services", self._stop)]
+
+    def down(self) -> list[Step]:
+        """Stop all services and remove what was generated; data, secrets and omega.yml stay."""
+        return [*self.stop(), Step("clean", f"remove {self.layout.build}", self._clean)]
+
+    def destroy(self, volumes: bool) -> list[Step]:
+        """Remove the cluster; its data, with the secrets that open it, only with `volumes`."""
+        steps = [*self.down(), Step("context", f"remove the context {self.spec.name!r}", self._remove_context)]
+        if volumes:
+            steps.append(Step("data", f"remove all data in {self.layout.data}", self._remove_data))
+        return [*steps, Step("state", "remove logs and state", lambda: self._remove_state(volumes))]
+
+    def known(self) -> None:
+        """Raises: NotFound if no cluster was ever brought up in this root."""
+        if not self.layout.secrets.exists():
+            raise NotFound(f"there is no cluster in {self.layout.root}", hint="omegacli cluster up --target local")
+
+    # what is
+
+    def status(self) -> Status:
+        """The state of every service, as found on this machine and not as last written down."""
+        self.known()
+        states = [self._supervisor_state()]
+        for service in self._services():
+            states.append(self._service_state(service))
+        running = [state.state == "running" for state in states]
+        return Status("ok" if all(running) else "degraded" if any(s.pid for s in states) else "down", states)
+
+    def wait(self) -> Status:
+        """Wait until the status is ok. Raises: TimedOut naming what is not running."""
+        deadline = time.monotonic() + self.timeout
+        while (status := self.status()).state != "ok":
+            if time.monotonic() > deadline:
+                missing = ", ".join(f"{s.name} ({s.state})" for s in status.services if s.state != "running")
+                raise TimedOut(f"after {self.timeout:g} s not running: {missing}", hint="omegacli cluster logs")
+            time.sleep(0.3)
+        return status
+
+    def logs(self, service: str | None, lines: int = 100, follow: bool = False) -> Iterator[tuple[str, str]]:
+        """Yield (service, line): the last `lines` of each, then, with `follow`, new ones as they come."""
+        self.known()
+        names = ["supervisor", *(item.name for item in self._services())]
+        if service is not None and service not in names:
+            raise NotFound(f"there is no service {service!r}", hint="services: " + ", ".join(names))
+        chosen = [service] if service else names
+        places = {}
+        for name in chosen:
+            path = self.layout.log(name)
+            places[name] = path.stat().st_size if path.exists() else 0
+            yield from ((name, line) for line in _tail(path, lines))
+        while follow:
+            for name in chosen:
+                places[name], new = _after(self.layout.log(name), places[name])
+                yield from ((name, line) for line in new)
+            time.sleep(0.3)
+
+    def account_url(self) -> str:
+        """The URL of the account `admin`, password included."""
+        return admin.account_url(self.spec.ports.mongodb, ACCOUNT, secrets.load(self.layout).admin_password)
+
+    # steps
+
+    def _begin(self) -> list[Step]:
+        return [
+            self._lock(),
+            Step("preflight", "check this machine; changes nothing", self._preflight, readonly=True),
+        ]
+
+    def _lock(self) -> Step:
+        return Step("lock", "keep others from changing this cluster meanwhile", self._take_lock, always=True)
+
+    def _take_lock(self) -> bool:
+        problem = checks.check_root(self.spec)
+        if problem.status == "fail":  # the lock is the first thing written
+            raise PreflightFailed(problem.message, hint=problem.hint)
+        stale = self._held.enter_context(locked(self.layout, self.command))
+        if stale:
+            self.warn(f"took over the lock of process {stale.get('pid')} ({stale.get('command')}), which is gone")
+        return False
+
+    def _preflight(self) -> bool:
+        found = checks.preflight(self.spec)
+        for check in found:
+            if check.status == "warn":
+                self.warn(check.message)
+        failed = [check for check in found if check.status == "fail"]
+        if failed:
+            kind = PortInUse if [check.id for check in failed] == ["local.port"] else PreflightFailed
+            raise kind(
+                "; ".join(check.message for check in failed),
+                hint="; ".join(check.hint for check in failed if check.hint) or None,
+                problems=[check._asdict() for check in failed],
+            )
+        return False
+
+    def _secrets(self) -> bool:
+        return secrets.ensure(self.layout)
+
+    def _render(self) -> bool:
+        layout = self.layout
+        made = secrets.load(layout)
+        make_dir(layout.keyfile.parent.parent)
+        # the contract wants every file written, whatever the first ones say: no `or` here
+        written = [
+            spec.write(self.spec),
+            write_file(layout.mongod_conf, mongod.configuration(self.spec), 0o644),
+            write_file(layout.keyfile, made.mongodb_keyfile + "\n", 0o400),
+            supervisor.write_services(layout, self._described()),
+        ]
+        for folder in (layout.mongodb_data, layout.logs):
+            make_dir(folder)
+        if layout.runner_config.exists() and layout.runner_config.read_text() != self._runner_settings():
+            layout.runner_config.unlink()  # so that no runner starts with it before `app.start` writes the new one
+        return any(written)
+
+    def _described(self) -> list[Service]:
+        layout = self.layout
+        program = str(mongod.find_mongod())
+        text = mongod.configuration(self.spec)
+        services = [
+            Service(
+                "mongodb", [program, "--config", str(layout.mongod_conf)], port=self.spec.ports.mongodb,
+                lockfile=str(layout.mongodb_data / "mongod.lock"), config=_digest(program, text),
+            )
+        ]  # fmt: skip
+        if self.spec.runner.enabled:
+            argv = [sys.executable, "-m", checks.RUNNER_MODULE, "--config", str(layout.runner_config)]
+            services.append(
+                Service(
+                    "runner", argv, needs=str(layout.runner_config), after="mongodb", stop_seconds=30.0,
+                    config=_digest(*argv, self._runner_settings()),
+                )
+            )  # fmt: skip
+        return services
+
+    def _services(self) -> list[Service]:
+        if self.layout.services.exists():
+            return supervisor.read_services(self.layout)
+        names = ["mongodb", "runner"] if self.spec.runner.enabled else ["mongodb"]
+        return [Service(name, []) for name in names]
+
+    def _start(self) -> bool:
+        """Start the supervisor, which starts or adopts the rest. Services of an older configuration end first."""
+        services = self._services()
+        found = [(service, supervisor.find(self.layout, service)) for service in services]
+        outdated = any(process and process.config != service.config for service, process in found)
+        known = {service.name for service in services} | {"supervisor"}
+        dropped = [p for p in self.layout.state.glob("*.json") if p.stem not in known and processes.running(p)]
+        watcher = processes.running(self.layout.process("supervisor"))
+        if outdated or dropped or (watcher and watcher.config != supervisor.services_digest(self.layout)):
+            self._stop()
+        if processes.running(self.layout.process("supervisor")):
+            return False
+        with open(self.layout.log("supervisor"), "ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "omegacli.deploy.supervisor", str(self.layout.root)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=self.layout.root,
+                env=_environment(),
+            )  # fmt: skip
+        deadline = time.monotonic() + self.timeout
+        while not processes.running(self.layout.process("supervisor")):
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise self._failed("the supervisor did not start", ["supervisor"])
+            time.sleep(0.05)
+        return True
+
+    def _wait_data(self) -> bool:
+        self._until(lambda: admin.answers(self.spec.ports.mongodb), "mongodb", "MongoDB does not answer")
+        return False
+
+    def _mongoinit(self) -> bool:
+        made = secrets.load(self.layout)
+        accounts = {ACCOUNT: made.admin_password}
+        return admin.secure(self.spec.ports.mongodb, made.mongodb_root_password, accounts, self.timeout)
+
+    def _settings(self) -> bool:
+        before = self.config.path.read_bytes() if self.config.path.exists() else b""
+        context = dict(self.config.contexts().get(self.spec.name) or {})
+        self.config.set_context(self.spec.name, {**context, **self._client_settings()})
+        return self.config.path.read_bytes() != before
+
+    def _client_settings(self) -> dict[str, str]:
+        return {"OMEGA_USERID": ACCOUNT, "OMEGA_MONGO_URL": self.account_url()}
+
+    def _runner_settings(self) -> str:
+        return yaml.safe_dump(self._client_settings(), width=4096)
+
+    def _start_app(self) -> bool:
+        if not self.spec.runner.enabled:
+            return False
+        # the supervisor waits for this file: the runner could do nothing before the account is there
+        return write_file(self.layout.runner_config, self._runner_settings(), 0o600)
+
+    def _wait_app(self) -> bool:
+        for service in self._services():
+            self._until(
+                lambda service=service: self._service_state(service).state == "running",  # type: ignore[misc]
+                service.name, f"{service.name} does not run",
+            )  # fmt: skip
+        return False
+
+    def _smoke(self) -> bool:
+        from omegaml.omega import Omega
+
+        name, value = ".omega/smoke", {"since": time.time_ns()}
+        settings = config.load(self.config.path, context=self.spec.name, **self._client_settings())
+        om = Omega(config=settings)
+        om.datasets.put(value, name)
+        try:
+            if om.datasets.get(name) != value:
+                raise Unavailable("what was stored did not come back", hint="omegacli cluster logs mongodb")
+        finally:
+            om.datasets.drop(name, missing_ok=True)
+        return False
+
+    def _stop(self) -> bool:
+        """Stop the supervisor and with it all services; what an earlier, killed one left running as well."""
+        layout = self.layout
+        watcher = processes.running(layout.process("supervisor"))
+        if watcher:
+            watcher.send(signal.SIGTERM)
+            watcher.gone(sum(service.stop_seconds for service in self._services()) + 10)
+        stopped = watcher is not None
+        for service in reversed(self._services()):
+            process = supervisor.find(layout, service)
+            if process:
+                stopped |= process.stop(service.stop_seconds)
+        for path in layout.state.glob("*.json"):
+            orphan = processes.running(path)
+            if orphan:
+                stopped |= orphan.stop(60.0)
+            path.unlink(missing_ok=True)
+        return stopped
+
+    def _clean(self) -> bool:
+        return _remove(self.layout.build)
+
+    def _remove_context(self) -> bool:
+        context = self.config.contexts().get(self.spec.name)
+        if not context or context.get("OMEGA_MONGO_URL") != self.account_url():
+            return False
+        self.config.remove_context(self.spec.name)
+        return True
+
+    def _remove_data(self) -> bool:
+        if self.status().state != "down":
+            raise Conflict("services still run; data was not removed", hint="omegacli cluster stop")
+        removed = [_remove(self.layout.data), _remove(self.layout.secrets), _remove(self.layout.spec)]
+        return any(removed)
+
+    def _remove_state(self, volumes: bool) -> bool:
+        self._held.close()
+        removed = [_remove(self.layout.logs), _remove(self.layout.state)]
+        if volumes and self.layout.root.exists() and not any(self.layout.root.iterdir()):
+            self.layout.root.rmdir()
+        return any(removed)
+
+    # seeing
+
+    def _supervisor_state(self) -> ServiceState:
+        path = self.layout.process("supervisor")
+        process = processes.running(path)
+        if process:
+            return ServiceState("supervisor", "running", process.pid, since=process.since)
+        killed = path.exists()
+        return ServiceState(
+            "supervisor", "failed" if killed else "stopped",
+            message="it was killed; `omegacli cluster up` starts another" if killed else "",
+        )  # fmt: skip
+
+    def _service_state(self, service: Service) -> ServiceState:
+        process = supervisor.find(self.layout, service)
+        if process is None:
+            supervised = processes.running(self.layout.process("supervisor")) is not None
+            left = processes.load(self.layout.process(service.name))
+            state = "starting" if supervised else "stopped"
+            return ServiceState(service.name, state, None, service.port, left.restarts if left else 0)
+        state, message = "running", ""
+        try:
+            if service.name == "mongodb":
+                admin.ping(self.account_url(), timeout=2.0)
+            elif service.name == "runner" and process.pid not in self._runner_pids():
+                state, message = "starting", "it has not reported to the database yet"
+        except OmegaError as error:
+            state, message = "starting", error.message
+        return ServiceState(
+            service.name, state, process.pid, service.port, process.restarts, process.since, message
+        )
+
+    def _runner_pids(self) -> list[int]:
+        from omegaml.mongo import connect
+        from omegaml.runtime.tasks import Tasks
+
+        url = self.account_url()
+        runners = Tasks(connect(url, 2.0).get_default_database(), url).runners()
+        return [runner["pid"] for runner in runners]
+
+    def _until(self, ready: Callable[[], bool], service: str, problem: str) -> None:
+        """Wait for `ready`. Gives up early on a service that ends again and again."""
+        deadline = time.monotonic() + self.timeout
+        first = processes.load(self.layout.process(service))
+        while not ready():
+            current = processes.load(self.layout.process(service))
+            restarts = (current.restarts if current else 0) - (first.restarts if first else 0)
+            if restarts >= 3:
+                raise self._failed(f"{problem}: it ends as soon as it is started", [service])
+            if not processes.running(self.layout.process("supervisor")):
+                raise self._failed(f"{problem}: the supervisor has ended", ["supervisor", service])
+            if time.monotonic() > deadline:
+                raise self._failed(f"{problem} after {self.timeout:g} s", [service])
+            time.sleep(0.1)
+
+    def _failed(self, problem: str, services: list[str]) -> Unavailable:
+        """The error for a service that does not come up, with the last lines of its log, secrets masked."""
+        mask = secrets.load(self.layout).mask
+        tails = {name: [mask(line) for line in _tail(self.layout.log(name), TAIL)] for name in services}
+        for name, lines in tails.items():
+            for line in lines:
+                self.warn(f"{name}: {line[:300]}")
+        return Unavailable(problem, hint=f"omegacli cluster logs {services[-1]}", logs=tails)
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, with the packages it found kept findable from another folder."""
+    environment = dict(os.environ)
+    here = Path(__file__).resolve().parents[2]
+    if here.name not in ("site-packages", "dist-packages"):  # a checkout; the others are found without our help
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
+    return environment
+
+
+def _remove(path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except OSError as error:
+        raise Unavailable(f"cannot remove {path}: {error.strerror}", hint="check the rights") from error
+    return True
+
+
+def _tail(path: Path, lines: int) -> list[str]:
+    """The last lines of a file, read from its end."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1000 * (lines + 1)))
+            return file.read().decode(errors="replace").splitlines()[-lines:] if lines else []
+    except OSError:
+        return []
+
+
+def _after(path: Path, place: int) -> tuple[int, list[str]]:
+    """What was added to a file after `place`, in whole lines, and the new place; from 0 again if it shrank."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(place if place <= size else 0)
+            start = file.tell()
+            whole, newline, _ = file.read().rpartition(b"\n")
+    except OSError:
+        return 0, []
+    if not newline:
+        return start, []
+    return start + len(whole) + 1, whole.decode(errors="replace").splitlines()

@@ -1,0 +1,222 @@
+"""Keeps the services of a local cluster running: `python -m omegacli.deploy.supervisor ROOT`.
+
+It reads build/services.json, starts what is not running, adopts what still runs after an earlier supervisor
+was killed, and starts again what ends, at growing intervals. On SIGTERM it stops everything in reverse order.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from omegacli.deploy import processes
+from omegacli.deploy.base import Layout, make_dir, now, write_file
+from omegacli.deploy.processes import Process
+
+POLL = 0.2
+STEADY = 30.0  # seconds after which a service counts as running well, and its next restart is prompt again
+LOG_LIMIT = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Service:
+    """One program to keep running.
+
+    Attributes:
+        port: where it listens on 127.0.0.1, if it does.
+        needs: a file that must exist before it is started.
+        after: a service whose port must answer before it is started.
+        lockfile: a file in which the program itself writes its process number.
+        config: digest of its configuration; a running process with another one is out of date.
+    """
+
+    name: str
+    argv: list[str]
+    port: int | None = None
+    needs: str | None = None
+    after: str | None = None
+    lockfile: str | None = None
+    config: str = ""
+    stop_seconds: float = 60.0
+
+
+def read_services(layout: Layout) -> list[Service]:
+    return [Service(**item) for item in json.loads(layout.services.read_text())]
+
+
+def write_services(layout: Layout, services: list[Service]) -> bool:
+    return write_file(layout.services, json.dumps([asdict(service) for service in services], indent=1) + "\n")
+
+
+def services_digest(layout: Layout) -> str:
+    """Tells whether a supervisor watches what services.json says now."""
+    return hashlib.sha256(layout.services.read_bytes()).hexdigest()[:16]
+
+
+def find(layout: Layout, service: Service) -> Process | None:
+    """The running process of `service`, recorded by a supervisor or, failing that, by the program itself."""
+    process = processes.running(layout.process(service.name))
+    if process or not service.lockfile:
+        return process
+    try:
+        pid = int(Path(service.lockfile).read_text())
+    except (OSError, ValueError):
+        return None
+    # the number may have been given to another program since: only one with our arguments is ours
+    if " ".join(service.argv[1:]) not in processes.command(pid):
+        return None
+    return Process(pid, processes.birth(pid), now(), config=service.config)
+
+
+@dataclass
+class Watched:
+    """A service and its process."""
+
+    service: Service
+    process: Process | None = None
+    child: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    failures: int = 0
+    next_start: float = 0.0
+    seen: bool = field(default=False)
+
+    @property
+    def alive(self) -> bool:
+        if self.child is not None:
+            return self.child.poll() is None
+        return self.process is not None and self.process.alive
+
+
+class Supervisor:
+    """The loop. One per root: the kernel's lock on state/supervisor.lock sees to that."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.watched = [Watched(service) for service in read_services(layout)]
+        self.stopping = False
+
+    def run(self) -> int:
+        make_dir(self.layout.state)
+        guard = os.open(self.layout.state / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another supervisor runs here")
+            return 1
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._stop)
+        pid = os.getpid()
+        Process(pid, processes.birth(pid), now(), config=services_digest(self.layout)).save(self.layout.process("supervisor"))
+        say(f"supervisor {pid} watches {', '.join(w.service.name for w in self.watched)}")
+        for watched in self.watched:
+            self._adopt(watched)
+        turn = 0
+        while not self.stopping:
+            for watched in self.watched:
+                self._look_after(watched)
+            if turn % 300 == 0:
+                self._trim_logs()
+            turn += 1
+            time.sleep(POLL)
+        self._shut_down()
+        return 0
+
+    def _stop(self, signum: int, frame: FrameType | None) -> None:
+        self.stopping = True
+
+    def _adopt(self, watched: Watched) -> None:
+        process = find(self.layout, watched.service)
+        if process:
+            say(f"{watched.service.name} runs as {process.pid}: adopted")
+            process.save(self.layout.process(watched.service.name))
+            watched.process, watched.started, watched.seen = process, time.monotonic(), True
+
+    def _look_after(self, watched: Watched) -> None:
+        if watched.alive:
+            if watched.failures and time.monotonic() - watched.started > STEADY:
+                watched.failures = 0
+            return
+        name = watched.service.name
+        if watched.process is not None:
+            code = watched.child.returncode if watched.child else None
+            wait = min(30.0, 0.5 * 2**watched.failures)
+            watched.failures += 1
+            say(f"{name} ended" + (f" with {code}" if code is not None else "") + f", starts again in {wait:g} s")
+            watched.next_start = time.monotonic() + wait
+            watched.process = watched.child = None
+        if time.monotonic() >= watched.next_start and self._ready(watched.service):
+            self._start(watched)
+
+    def _ready(self, service: Service) -> bool:
+        if service.needs and not Path(service.needs).exists():
+            return False
+        ports = {w.service.name: w.service.port for w in self.watched}
+        port = ports.get(service.after) if service.after else None
+        return port is None or processes.listens(port)
+
+    def _start(self, watched: Watched) -> None:
+        service = watched.service
+        # what the person who typed `up` had set must not change what the services do, nor reach them
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("OMEGA") or k == "OMEGA_HOME"}
+        make_dir(self.layout.logs)
+        with open(self.layout.log(service.name), "ab") as log:
+            try:
+                watched.child = subprocess.Popen(
+                    service.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                    cwd=self.layout.root, start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:
+                say(f"{service.name} cannot be started: {error}")
+                watched.failures += 1
+                watched.next_start = time.monotonic() + min(30.0, 0.5 * 2**watched.failures)
+                return
+        earlier = processes.load(self.layout.process(service.name))
+        restarts = earlier.restarts + 1 if earlier and watched.seen else 0
+        pid = watched.child.pid
+        watched.process = Process(pid, processes.birth(pid), now(), restarts, service.config)
+        watched.process.save(self.layout.process(service.name))
+        watched.started, watched.seen = time.monotonic(), True
+        say(f"{service.name} started as {pid}")
+
+    def _shut_down(self) -> None:
+        for watched in reversed(self.watched):
+            if watched.alive and watched.process:
+                say(f"stopping {watched.service.name}")
+                watched.process.send(signal.SIGTERM)
+                deadline = time.monotonic() + watched.service.stop_seconds
+                while watched.alive and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                if watched.alive:
+                    say(f"{watched.service.name} did not end in {watched.service.stop_seconds:g} s: killed")
+                    watched.process.send(signal.SIGKILL)
+            self.layout.process(watched.service.name).unlink(missing_ok=True)
+        self.layout.process("supervisor").unlink(missing_ok=True)
+        say("supervisor ends")
+
+    def _trim_logs(self) -> None:
+        for watched in self.watched:
+            path = self.layout.log(watched.service.name)
+            if path.exists() and path.stat().st_size > LOG_LIMIT:
+                # copied and emptied: the service keeps the file open, for appending
+                shutil.copyfile(path, path.with_suffix(".log.1"))
+                os.truncate(path, 0)
+
+
+def say(message: str) -> None:
+    """One line into the supervisor's log, which its standard output is."""
+    sys.stdout.write(f"{now()} {message}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(Supervisor(Layout(Path(sys.argv[1]))).run())

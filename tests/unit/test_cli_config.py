@@ -1,0 +1,236 @@
+"""config, context and init, with a small recorded answer of the config route where a server is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omegaml import rest
+from omegaml.config import ConfigFile, cache_path, load
+from omegaml.errors import AuthFailed, Corrupt, InvalidInput, NotFound, TimedOut, Unavailable
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "s3ntinelKey"
+ANSWER = {
+    "meta": {"limit": 20, "next": None, "offset": 0, "previous": None, "total_count": 1},
+    "objects": [{"data": {"OMEGA_MONGO_URL": "mongodb://ada:pw@127.0.0.1:27017/omega_ada", "OMEGA_USERID": "ada",
+                          "OMEGA_BROKER": "amqp://ada:pw@127.0.0.1:5672//", "OMEGA_APIKEY": KEY},
+                 "resource_uri": "/api/v1/config/ada/"}],
+}  # fmt: skip
+
+
+class Recorded(BaseHTTPRequestHandler):
+    """Answers the config route as omegaweb does; `asked` counts how often."""
+
+    asked = 0
+    body = json.dumps(ANSWER).encode()
+    wait = 0.0
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        time.sleep(self.wait)
+        known = self.headers["Authorization"] == f"ada:{KEY}"
+        found = self.path == "/api/v1/config/"
+        self.send_response(404 if not found else 200 if known else 401)
+        self.end_headers()
+        if known and found:
+            self.wfile.write(self.body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    Recorded.asked, Recorded.body, Recorded.wait = 0, json.dumps(ANSWER).encode(), 0.0
+    httpd = HTTPServer(("127.0.0.1", 0), Recorded)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{httpd.server_port}"
+    httpd.shutdown()
+    httpd.server_close()
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("OMEGA")}
+    return {**kept, "HOME": str(tmp_path), "OMEGA_HOME": str(tmp_path / "omega"), "PYTHONPATH": str(ROOT)}
+
+
+def run(env: dict[str, str], *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "omegacli", *words], env=env, input=stdin, text=True,
+                          capture_output=True, timeout=60)  # fmt: skip
+
+
+def config_of(env: dict[str, str]) -> Path:
+    return Path(env["OMEGA_HOME"]) / "config.yml"
+
+
+def test_a_set_value_is_read_back_and_the_file_is_private(env: dict[str, str]) -> None:
+    assert run(env, "config", "set", "OMEGA_BUCKET=mine").returncode == 0
+    assert run(env, "config", "get", "OMEGA_BUCKET").stdout == "mine\n"
+    assert stat.S_IMODE(config_of(env).stat().st_mode) == 0o600
+    assert run(env, "config", "unset", "OMEGA_BUCKET").returncode == 0
+    assert run(env, "config", "get", "OMEGA_BUCKET").stdout == "omegaml\n"
+    assert run(env, "config", "unset", "OMEGA_BUCKET").returncode == 4
+
+
+def test_flags_win_over_environment_over_context_over_file(env: dict[str, str]) -> None:
+    def bucket(*words: str, **more: str) -> tuple[str, str]:
+        data = json.loads(run({**env, **more}, "config", "get", "OMEGA_BUCKET", "--json", *words).stdout)[
+            "data"
+        ]
+        return data["value"], data["origin"]
+
+    assert bucket() == ("omegaml", "default")
+    run(env, "config", "set", "OMEGA_BUCKET=infile")
+    assert bucket() == ("infile", str(config_of(env)))
+    ConfigFile(config_of(env)).set_context("dev", {"OMEGA_BUCKET": "incontext"}, select=True)
+    assert bucket() == ("incontext", f"context dev in {config_of(env)}")
+    assert bucket(OMEGA_BUCKET="inenv") == ("inenv", "environment OMEGA_BUCKET")
+    assert bucket("--bucket", "flag", OMEGA_BUCKET="inenv")[0] == "flag"
+
+
+def test_secrets_are_shown_only_when_asked_for(env: dict[str, str]) -> None:
+    run(env, "config", "set", f"OMEGA_APIKEY={KEY}")
+    assert KEY not in run(env, "config", "list", "--show-origin").stdout
+    assert KEY not in run(env, "config", "list", "--json").stdout
+    assert KEY in run(env, "config", "list", "--reveal").stdout
+
+
+def test_an_unknown_setting_is_refused_with_a_suggestion(env: dict[str, str]) -> None:
+    done = run(env, "config", "set", "OMEGA_BUKCET=x")
+    assert done.returncode == 2 and "OMEGA_BUCKET" in done.stderr and not config_of(env).exists()
+    assert run(env, "config", "set", "OMEGA_BUCKET").returncode == 2
+
+
+def test_a_bad_file_is_named_with_its_line(env: dict[str, str]) -> None:
+    config_of(env).parent.mkdir()
+    config_of(env).write_text("OMEGA_BUCKET: a\nOMEGA_USERID: [b\n")
+    done = run(env, "config", "list")
+    assert done.returncode == 1 and f"{config_of(env)}, line " in done.stderr
+    assert run(env, "config", "validate", "--json").returncode == 1
+    assert run(env, "config", "path").stdout.strip() == str(config_of(env))
+
+
+def test_a_dry_run_writes_nothing(env: dict[str, str]) -> None:
+    assert run(env, "config", "set", "OMEGA_BUCKET=x", "--dry-run").returncode == 0
+    assert not config_of(env).exists()
+
+
+def test_contexts_are_listed_chosen_and_removed(env: dict[str, str]) -> None:
+    for name in ("one", "two"):
+        done = run(
+            env, "init", "--no-verify", "--userid", "ada", "--apikey", KEY, "--url", "http://h:1", "-c", name
+        )
+        assert done.returncode == 0, done.stderr
+    rows = json.loads(run(env, "context", "list", "--json").stdout)["data"]
+    assert [(row["name"], row["current"]) for row in rows] == [("one", False), ("two", True)]
+    assert run(env, "context", "use", "one").returncode == 0
+    shown = run(env, "context", "show")
+    assert "one" in shown.stdout and KEY not in shown.stdout
+    assert KEY in run(env, "context", "show", "--reveal").stdout
+    assert run(env, "context", "use", "three").returncode == 4
+    assert run(env, "context", "remove", "two").returncode == 3
+    assert run(env, "context", "remove", "two", "--yes").returncode == 0
+    assert run(env, "context", "remove", "two", "--yes").returncode == 4
+
+
+def test_init_writes_what_the_server_has_accepted(env: dict[str, str], server: str) -> None:
+    done = run(env, "init", "--userid", "ada", "--apikey-stdin", "--url", server, stdin=f"{KEY}\n")
+    assert done.returncode == 0, done.stderr
+    assert Recorded.asked == 1 and KEY not in done.stdout + done.stderr
+    assert run(env, "config", "get", "OMEGA_APIKEY").stdout == f"{KEY}\n"
+    assert stat.S_IMODE(config_of(env).stat().st_mode) == 0o600
+
+
+def test_init_with_a_wrong_key_is_6_and_writes_nothing(env: dict[str, str], server: str) -> None:
+    done = run(env, "init", "--userid", "ada", "--apikey", "wrong", "--url", server, "--json")
+    assert done.returncode == 6 and json.loads(done.stdout)["error"]["code"] == "AUTH_FAILED"
+    assert not config_of(env).exists() and "wrong" not in done.stdout + done.stderr
+
+
+def test_init_without_a_server_is_7(env: dict[str, str]) -> None:
+    done = run(env, "init", "--userid", "ada", "--apikey", KEY, "--url", "http://127.0.0.1:1")
+    assert done.returncode == 7 and "127.0.0.1:1" in done.stderr and not config_of(env).exists()
+
+
+def test_init_keeps_another_account_unless_forced(env: dict[str, str]) -> None:
+    first = ["init", "--no-verify", "--apikey", KEY, "--url", "http://h:1"]
+    assert run(env, *first, "--userid", "ada").returncode == 0
+    assert run(env, *first, "--userid", "ada").returncode == 0
+    assert run(env, *first, "--userid", "bob").returncode == 5
+    assert run(env, *first, "--userid", "bob", "--force").returncode == 0
+    assert run(env, "config", "get", "OMEGA_USERID").stdout == "bob\n"
+
+
+@pytest.mark.parametrize("words", [["--userid", "Ada"], ["--apikey", ""], ["--apikey", "a:b"]])
+def test_init_refuses_what_no_account_has(env: dict[str, str], words: list[str]) -> None:
+    given = {"--userid": "ada", "--apikey": KEY, "--url": "http://h:1", words[0]: words[1]}
+    done = run(env, "init", "--no-verify", *(w for pair in given.items() for w in pair))
+    assert done.returncode == 2 and not config_of(env).exists()
+
+
+def test_init_asks_nobody_where_nobody_is(env: dict[str, str]) -> None:
+    assert run(env, "init", "--no-verify", "--userid", "ada", "--url", "http://h:1").returncode == 3
+
+
+def test_the_answer_is_kept_for_ten_minutes_in_a_private_file(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMEGA_HOME", str(tmp_path))
+    config = load(OMEGA_RESTAPI_URL=server, OMEGA_USERID="ada", OMEGA_APIKEY=KEY)
+    for _ in range(2):
+        assert rest.client_config(config)["OMEGA_BROKER"] == "amqp://ada:pw@127.0.0.1:5672//"
+    path = cache_path(None)
+    assert Recorded.asked == 1 and stat.S_IMODE(path.stat().st_mode) == 0o600
+    rest.client_config(config, refetch=True)
+    assert Recorded.asked == 2
+    old = json.loads(path.read_text())
+    path.write_text(json.dumps({**old, "fetched": old["fetched"] - 601}))
+    rest.client_config(config)
+    assert Recorded.asked == 3
+    path.write_text("torn {")
+    rest.client_config(config)
+    assert Recorded.asked == 4
+
+
+def test_what_is_no_config_answer_is_named(server: str) -> None:
+    for body in (b"<html>", b"{}", b'{"objects": []}', b'{"objects": [{"data": 5}]}', b""):
+        Recorded.body = body
+        with pytest.raises(Corrupt, match="/api/v1/config/"):
+            rest.fetch_config(server, "ada", KEY)
+
+
+def test_each_failure_of_the_server_has_its_error(server: str) -> None:
+    with pytest.raises(AuthFailed):
+        rest.fetch_config(server, "eve", KEY)
+    with pytest.raises(NotFound):
+        rest.fetch_config(f"{server}/elsewhere", "ada", KEY)
+    with pytest.raises(InvalidInput):
+        rest.fetch_config("localhost:5000", "ada", KEY)
+    with pytest.raises(Unavailable):
+        rest.fetch_config("http://127.0.0.1:1", "ada", KEY)
+    Recorded.wait = 1.0
+    with pytest.raises(TimedOut):
+        rest.fetch_config(server, "ada", KEY, timeout=0.2)
+
+
+def test_doctor_says_what_is_missing(env: dict[str, str], tmp_path: Path) -> None:
+    done = run(env, "doctor", "--json", "--bundle", str(tmp_path / "b.tgz"))
+    found = {row["id"]: row for row in json.loads(done.stdout)["data"]}
+    assert done.returncode == 1 and (tmp_path / "b.tgz").exists()
+    assert found["python"]["status"] == "ok" and found["settings"]["status"] == "fail"
+    assert "omegacli cluster up" in found["settings"]["hint"]
+    assert run(env, "doctor", "--only", "python").returncode == 0
+    assert run(env, "doctor", "--only", "nonsense").returncode == 4
