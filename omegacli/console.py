@@ -77,8 +77,13 @@ def show(
     global _exit
     _exit = exit_code
     if options.json:
-        envelope = {"ok": True, "schema": f"omegacli.{schema}/1", "data": data, "warnings": list(_warnings),
-                    "meta": {"exit": exit_code}}  # fmt: skip
+        envelope = {
+            "ok": True,
+            "schema": f"omegacli.{schema}/1",
+            "data": data,
+            "warnings": list(_warnings),
+            "meta": {"exit": exit_code},
+        }
         _out(dumps(envelope))
     elif text is not None:
         if text:
@@ -95,13 +100,23 @@ def show(
 
 
 def fail(
-    code: str, exit: int, message: str, hint: str | None = None, retry: bool = False,
+    code: str,
+    exit: int,
+    message: str,
+    hint: str | None = None,
+    retry: bool = False,
     details: Mapping[str, Any] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Show an error: two lines for people, or the envelope."""
     if options.json:
-        error = {"code": code, "exit": exit, "message": message, "hint": hint, "retry": retry,
-                 "details": dict(details or {})}  # fmt: skip
+        error = {
+            "code": code,
+            "exit": exit,
+            "message": message,
+            "hint": hint,
+            "retry": retry,
+            "details": dict(details or {}),
+        }
         _out(dumps({"ok": False, "error": error, "meta": {}}))
         sys.stdout.flush()
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaml.errors import InvalidInput
 
-_NUMBER = re.compile(r"[+-]?(\d+(_\d+)*)?(\.\d*)?([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(?=\.?\d)(\d+(_\d+)*)?(\.\d*)?([eE][+-]?\d+)?")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?")
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
 _LISTS = ("in", "nin", "between")
@@ -22,7 +22,7 @@ def value(text: str) -> Any:
     """
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
-    if any(c.isdigit() for c in text) and _NUMBER.fullmatch(text):
+    if _NUMBER.fullmatch(text):
         try:
             return int(text)
         except ValueError:
@@ -61,7 +61,7 @@ def pairs(texts: Sequence[str] | None, flag: str) -> dict[str, Any]:
 
 
 def filters(texts: Sequence[str] | None) -> dict[str, Any]:
-    """Return filters as `get` takes them: `x__gt=5`, `city__in=Bern,Basel`, `x__between=1,5`, `x__isnull=true`.
+    """Return filters as `get` takes them: `x__gt=5`, `city__in=Bern,Basel`, `x__between=1,5`.
 
     Raises: InvalidInput for what is no filter, or a filter given twice.
     """

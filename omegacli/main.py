@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from omegacli import console
@@ -66,10 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     # before parsing, so that a usage error is an envelope too
     console.options = console.Options(json="--json" in words[: _end_of_flags(words)])
-    try:
+    with suppress(ValueError):  # not in the main thread: the caller handles signals
         signal.signal(signal.SIGTERM, _terminate)
-    except ValueError:
-        pass  # not in the main thread: the caller handles signals
     try:
         code = _run(words)
         sys.stdout.flush()
@@ -122,13 +121,17 @@ def parse_globals(words: Sequence[str]) -> tuple[console.Options, list[str]]:
 
 
 def build(noun: str | None = None, verb: str | None = None, *, everything: bool = False) -> typer.Typer:
-    """Return the app with what `noun verb` needs (or with everything); the rest is there by name and help only."""
+    """Return the app with what `noun verb` needs (or with everything); of the rest only names and help."""
     import typer
 
     app = typer.Typer(
-        name="omegacli", rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False,
-        help="Deploy omega|ml, and work with its data and models.", epilog=_global_help(),
-    )  # fmt: skip
+        name="omegacli",
+        rich_markup_mode=None,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Deploy omega|ml, and work with its data and models.",
+        epilog=_global_help(),
+    )
     app.callback()(_root)
     for name, (help_, single) in COMMANDS.items():
         if not (everything or name == noun):
@@ -153,15 +156,20 @@ def describe(command: Any, path: str) -> dict[str, Any]:
         "path": path,
         "help": (command.help or "").strip().replace("\x08\n", ""),
         "params": [
-            {"name": p.name, "kind": p.param_type_name, "flags": list(p.opts) if p.param_type_name == "option" else [],
-             "value": None if getattr(p, "is_flag", False) else (p.metavar or str(p.type.name)),
-             "required": bool(p.required), "repeatable": bool(getattr(p, "multiple", False) or p.nargs == -1),
-             "help": getattr(p, "help", None)}
+            {
+                "name": p.name,
+                "kind": p.param_type_name,
+                "flags": list(p.opts) if p.param_type_name == "option" else [],
+                "value": None if getattr(p, "is_flag", False) else (p.metavar or str(p.type.name)),
+                "required": bool(p.required),
+                "repeatable": bool(getattr(p, "multiple", False) or p.nargs == -1),
+                "help": getattr(p, "help", None),
+            }
             for p in command.params
             if p.name != "help"
         ],
         "commands": [describe(c, f"{path} {name}") for name, c in getattr(command, "commands", {}).items()],
-    }  # fmt: skip
+    }
 
 
 def _run(words: list[str]) -> int:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from omegacli import console
 from omegaml.errors import InvalidInput, NotStorable, StorageFull
@@ -20,17 +20,28 @@ if TYPE_CHECKING:
 
 FORMATS = ("csv", "parquet", "json", "excel", "npy", "binary", "dir")
 _SUFFIXES = {
-    ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".json": "json", ".jsonl": "json",
-    ".ndjson": "json", ".xlsx": "excel", ".xls": "excel", ".npy": "npy",
-}  # fmt: skip
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".xlsx": "excel",
+    ".xls": "excel",
+    ".npy": "npy",
+}
 _COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 # first bytes of files that are taken for a CSV by mistake
 _MAGIC = {
-    b"PAR1": "a Parquet file (--format parquet)", b"PK\x03\x04": "an Excel or zip file (--format excel or binary)",
-    b"\x1f\x8b": "a gzip file (name it .csv.gz)", b"\x93NUMPY": "a numpy file (--format npy)",
-    b"%PDF": "a PDF file (--format binary)", b"ARROW1": "an Arrow file (--format binary)",
+    b"PAR1": "a Parquet file (--format parquet)",
+    b"PK\x03\x04": "an Excel or zip file (--format excel or binary)",
+    b"\x1f\x8b": "a gzip file (name it .csv.gz)",
+    b"\x93NUMPY": "a numpy file (--format npy)",
+    b"%PDF": "a PDF file (--format binary)",
+    b"ARROW1": "an Arrow file (--format binary)",
     b"\xd0\xcf\x11\xe0": "an old Excel file (--format excel)",
-}  # fmt: skip
+}
 
 
 def format_of(path: str, format: str | None) -> str:
@@ -97,7 +108,7 @@ def read_file(path: str, format: str | None = None, options: Mapping[str, Any] |
 
     Args:
         path: the file, or "-" for standard input.
-        options: arguments of the reader (`pandas.read_csv`, `read_parquet`, `read_excel`) as given by the user.
+        options: arguments of the reader (`pandas.read_csv`) as given by the user.
     Raises: InvalidInput naming the file and what is wrong with it.
     """
     format = format_of(path, format)
@@ -228,8 +239,11 @@ def _read(stream: BinaryIO, path: str, format: str, options: dict[str, Any]) -> 
     if not data:
         raise InvalidInput(f"{_called(path)} is empty", hint="check the file, or the program that writes it")
     readers: dict[str, Callable[[bytes, str], Any]] = {
-        "parquet": _parquet, "json": _json, "excel": _excel, "npy": _npy
-    }  # fmt: skip
+        "parquet": _parquet,
+        "json": _json,
+        "excel": _excel,
+        "npy": _npy,
+    }
     return readers[format](data, path)
 
 
@@ -334,7 +348,8 @@ def _check_short_rows(frame: pd.DataFrame, path: str, options: Mapping[str, Any]
         for row in reader:
             if row and len(row) < width:
                 raise InvalidInput(
-                    f"{path} is not an even table: expected {width} fields in line {reader.line_num}, saw {len(row)}",
+                    f"{path} is not an even table: expected {width} fields in line {reader.line_num}, "
+                    f"saw {len(row)}",
                     hint="mend that line",
                 )
 
@@ -431,8 +446,13 @@ def _write_frame(frame: pd.DataFrame, has_index: bool, stream: BinaryIO, path: s
         with console.progress(f"writing {path}", len(frame), "rows") as bar:
             for start in range(0, max(len(frame), 1), 50_000):  # in pieces, so that progress is seen
                 part = frame.iloc[start : start + 50_000]
-                part.to_csv(text, index=has_index, header=start == 0, sep="\t" if path.endswith(".tsv") else ",",
-                            lineterminator="\n")  # fmt: skip
+                part.to_csv(
+                    text,
+                    index=has_index,
+                    header=start == 0,
+                    sep="\t" if path.endswith(".tsv") else ",",
+                    lineterminator="\n",
+                )
                 bar.advance(len(part))
         text.flush()
         text.detach()
@@ -440,8 +460,10 @@ def _write_frame(frame: pd.DataFrame, has_index: bool, stream: BinaryIO, path: s
         try:
             frame.to_parquet(_Unclosed(stream))
         except (pa.ArrowException, ValueError, TypeError, NotImplementedError) as e:
-            raise NotStorable(f"Parquet cannot hold this dataset: {' '.join(str(e).split())}",
-                              hint="use --format csv or json") from None  # fmt: skip
+            raise NotStorable(
+                f"Parquet cannot hold this dataset: {' '.join(str(e).split())}",
+                hint="use --format csv or json",
+            ) from None
     else:
         try:
             buffer = io.BytesIO()
@@ -522,8 +544,10 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     import pandas as pd
 
     if has_telling_index(frame):
-        names = [n if n is not None else ("index" if frame.index.nlevels == 1 else f"level_{i}")
-                 for i, n in enumerate(frame.index.names)]  # fmt: skip
+        names = [
+            n if n is not None else ("index" if frame.index.nlevels == 1 else f"level_{i}")
+            for i, n in enumerate(frame.index.names)
+        ]
         levels = [frame.index.get_level_values(i).tolist() for i in range(frame.index.nlevels)]
     else:
         names, levels = [], []
@@ -560,7 +584,7 @@ def _tar_of(folder: Path) -> Iterator[BinaryIO]:
     thread = threading.Thread(target=pack, daemon=True)
     thread.start()
     with os.fdopen(reader, "rb") as stream:
-        yield _Checked(stream, thread, failed, folder)
+        yield cast(BinaryIO, _Checked(stream, thread, failed, folder))
 
 
 class _Checked(io.RawIOBase):

@@ -128,7 +128,9 @@ def _wait_primary(client: MongoClient[dict[str, Any]], timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while not client.admin.command("hello").get("isWritablePrimary"):
         if time.monotonic() > deadline:
-            raise TimedOut(f"MongoDB took no writes within {timeout:g} s", hint="omegacli cluster logs mongodb")
+            raise TimedOut(
+                f"MongoDB took no writes within {timeout:g} s", hint="omegacli cluster logs mongodb"
+            )
         time.sleep(0.1)
 
 

@@ -97,8 +97,8 @@ def aggregate(
 _COMBINE = {"size": "sum", "count": "sum", "sum": "sum", "min": "min", "max": "max", "first": "first"}
 
 
-def _aligned(found: pd.Series, index: pd.Index, **fill: int) -> Any:
-    return found.array if found.index.equals(index) else found.reindex(index, **fill).array
+def _aligned(found: pd.Series, index: pd.Index, **fill: int) -> pd.Series:
+    return found if found.index.equals(index) else found.reindex(index, **fill)
 
 
 def _grouped(values: pd.DataFrame | pd.Series, by: Any, sort: bool = False) -> Any:
@@ -160,7 +160,8 @@ class _Plain(_Partial):
 
     def result(self) -> pd.Series:
         found = super().result()
-        if self.dtype == object:  # pandas 3 takes an object column of text for its string dtype
+        if self.dtype == object and self.function in ("min", "max", "first"):
+            # pandas 3 makes text its string dtype
             return found.astype(object)
         return _narrow(found, self.dtype) if self.function == "sum" else found
 
@@ -224,7 +225,8 @@ class _Distinct(_Partial):
         if not self.stack:
             return pd.Series(dtype="int64")
         pairs = super().result()
-        return _grouped(pairs[self.keys], [pairs[k] for k in range(self.keys)], sort=True).size().astype("int64")
+        sizes = _grouped(pairs[self.keys], [pairs[k] for k in range(self.keys)], sort=True).size()
+        return sizes.astype("int64")
 
 
 _OTHERS: dict[str, Callable[[int, int], _Partial]] = {"mean": _Mean, "std": _Std, "nunique": _Distinct}

@@ -91,11 +91,11 @@ def outlook(
             return unsure
         return [(n != 0, True) if cond.value else (True, n != 0) for n in nulls]
     if cond.op in TEXT_OPERATORS:
-        if domain != "text" or cond.op != "startswith":
+        if domain not in ("text", "object") or cond.op != "startswith":
             return unsure
         size = len(cond.value)
         return [
-            (lo is None or hi is None or (hi >= cond.value and lo[:size] <= cond.value), True)
+            (not isinstance(lo, str) or hi is None or (hi >= cond.value and lo[:size] <= cond.value), True)
             for lo, hi in zip(lows, highs, strict=True)
         ]
     if cond.op == "in" and any(is_missing(v) for v in cond.value):

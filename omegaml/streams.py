@@ -13,6 +13,7 @@ from omegaml.errors import InvalidInput, NotFound
 from omegaml.grouping import FUNCTIONS, Aggregate, aggregate, aggregates
 
 QUANTILES = (0.25, 0.5, 0.75)
+_ROW, _PARTNER = "_om#row", "_om#partner"
 
 
 class Frames:
@@ -197,10 +198,17 @@ class Joined(Frames):
         self._how: Mapping[str, Any] = {"on": keys, "how": how, "suffixes": suffixes}
 
     def chunks(self) -> Iterator[pd.DataFrame]:
-        start = 0
+        start, labels = 0, self.columns
+        right = self._right.copy(deep=False)
+        right[_PARTNER] = np.arange(len(right))
         for chunk in self._left.chunks():
-            merged = chunk.merge(self._right, **self._how)
+            left = chunk.copy(deep=False)
+            left[_ROW] = np.arange(len(left))
+            merged = left.merge(right, **self._how)
             if len(merged):
+                # some versions of pandas give the rows of an inner join in another order
+                merged = merged.iloc[np.lexsort([merged.pop(_PARTNER), merged.pop(_ROW)])]
+                merged.columns = labels
                 merged.index = pd.RangeIndex(start, start + len(merged))
                 start += len(merged)
                 yield merged

@@ -68,10 +68,14 @@ def destroy(target: Target = None, name: Name = None, volumes: Volumes = False) 
         steps = cluster.destroy(volumes)
         if not console.options.dry_run:
             what = "and ALL ITS DATA will be removed." if volumes else "will be removed; its data stays."
-            console.confirm(f"Cluster {cluster.spec.name!r} in {cluster.layout.root} {what}", cluster.spec.name)
+            console.confirm(
+                f"Cluster {cluster.spec.name!r} in {cluster.layout.root} {what}", cluster.spec.name
+            )
         if _do(steps):
-            console.show("cluster.destroy", {"name": cluster.spec.name, "root": str(cluster.layout.root),
-                                             "data_removed": volumes})  # fmt: skip
+            console.show(
+                "cluster.destroy",
+                {"name": cluster.spec.name, "root": str(cluster.layout.root), "data_removed": volumes},
+            )
 
 
 @app.command()
@@ -91,14 +95,20 @@ def wait(target: Target = None, name: Name = None) -> None:
 
 @app.command()
 def logs(
-    service: Service = None, target: Target = None, name: Name = None, lines: Lines = 100, follow: Follow = False
+    service: Service = None,
+    target: Target = None,
+    name: Name = None,
+    lines: Lines = 100,
+    follow: Follow = False,
 ) -> None:
     """Show what the services wrote."""
     with _cluster("logs", target, name) as cluster:
         shown = []
         for origin, line in cluster.logs(service, lines, follow):
             if follow:
-                console.show("cluster.logs.line", {"service": origin, "line": line}, text=f"{origin} | {line}")
+                console.show(
+                    "cluster.logs.line", {"service": origin, "line": line}, text=f"{origin} | {line}"
+                )
                 console.stdout()  # flushes: whoever follows wants the line now
             else:
                 shown.append({"service": origin, "line": line})
@@ -114,7 +124,9 @@ def _cluster(command: str, target: str | None, name: str | None, values: list[st
     asked = [pair.partition("=") for pair in values or []]
     for key, equals, _ in asked:
         if not equals:
-            raise InvalidInput(f"--set takes KEY=VALUE, not {key!r}", hint="for example --set ports.mongodb=27018")
+            raise InvalidInput(
+                f"--set takes KEY=VALUE, not {key!r}", hint="for example --set ports.mongodb=27018"
+            )
     changes: dict[str, Any] = {key: value for key, _, value in asked}
     if target:
         changes["target"] = target
@@ -123,9 +135,12 @@ def _cluster(command: str, target: str | None, name: str | None, values: list[st
     if name and cluster.name != name:
         raise NotFound(f"the cluster in {cluster.root} is called {cluster.name!r}", hint="leave --name out")
     return Local(
-        cluster, command=f"omegacli cluster {command}", config_file=path, timeout=console.options.timeout or 60.0,
+        cluster,
+        command=f"omegacli cluster {command}",
+        config_file=path,
+        timeout=console.options.timeout or 60.0,
         warn=console.warn,
-    )  # fmt: skip
+    )
 
 
 def _root(name: str | None, path: Path | None) -> Path:
@@ -161,11 +176,20 @@ def _report(cluster: Local, schema: str, answer: bool = True) -> None:
 
     found = cluster.status()
     services = [asdict(service) for service in found.services]
-    data = {"name": cluster.spec.name, "target": cluster.spec.target, "root": str(cluster.layout.root),
-            "state": found.state, "services": services}  # fmt: skip
+    data = {
+        "name": cluster.spec.name,
+        "target": cluster.spec.target,
+        "root": str(cluster.layout.root),
+        "state": found.state,
+        "services": services,
+    }
     lines = [f"{cluster.spec.name}\t{found.state}"]
     for service in found.services:
-        details = [f"pid {service.pid}" if service.pid else "", f"port {service.port}" if service.port else "",
-                   f"restarts {service.restarts}" if service.restarts else "", service.message]  # fmt: skip
+        details = [
+            f"pid {service.pid}" if service.pid else "",
+            f"port {service.port}" if service.port else "",
+            f"restarts {service.restarts}" if service.restarts else "",
+            service.message,
+        ]
         lines.append(f"{service.name}\t{service.state}\t{', '.join(filter(None, details))}".rstrip())
     console.show(schema, data, text="\n".join(lines), exit_code=int(answer and found.state != "ok"))

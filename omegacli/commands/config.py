@@ -29,8 +29,11 @@ def list_(
     """List all settings in force."""
     if cluster:
         values = _cluster_values()
-        console.show("config.list", [{"name": k, "value": v, "origin": "omega.yml"} for k, v in values.items()],
-                     columns=["name", "value"])  # fmt: skip
+        console.show(
+            "config.list",
+            [{"name": k, "value": v, "origin": "omega.yml"} for k, v in values.items()],
+            columns=["name", "value"],
+        )
         return
     rows = [
         {"name": s.name, "value": _masked(s, v.value, reveal), "origin": v.origin, "help": s.help}
@@ -78,8 +81,11 @@ def set_(
     file = connect.config_file()
     if not console.options.dry_run:
         file.set_values(values, console.options.context)
-    console.show("config.set", {"path": str(file.path), "context": console.options.context, "names": list(values)},
-                 text="")  # fmt: skip
+    console.show(
+        "config.set",
+        {"path": str(file.path), "context": console.options.context, "names": list(values)},
+        text="",
+    )
     console.say(f"set {', '.join(values)} in {file.path}")
 
 

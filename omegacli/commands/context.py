@@ -21,10 +21,14 @@ def list_() -> None:
     file = connect.config_file()
     current = console.options.context or file.read().get(settings.CURRENT)
     rows = [
-        {"name": name, "current": name == current, "userid": values.get("OMEGA_USERID"),
-         "url": values.get("OMEGA_RESTAPI_URL")}
+        {
+            "name": name,
+            "current": name == current,
+            "userid": values.get("OMEGA_USERID"),
+            "url": values.get("OMEGA_RESTAPI_URL"),
+        }
         for name, values in file.contexts().items()
-    ]  # fmt: skip
+    ]
     console.show("context.list", rows, columns=["name", "current", "userid", "url"])
 
 

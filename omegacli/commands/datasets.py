@@ -157,8 +157,14 @@ def show(name: Name) -> None:
 def metadata(name: Name) -> None:
     """Show everything that is kept about dataset NAME."""
     meta = _metadata(connect.omega(), name)
-    data = {**meta.to_dict(), "id": meta.id, "format": meta.format, "collection": meta.collection,
-            "gridfile": meta.gridfile, "uri": meta.uri}  # fmt: skip
+    data = {
+        **meta.to_dict(),
+        "id": meta.id,
+        "format": meta.format,
+        "collection": meta.collection,
+        "gridfile": meta.gridfile,
+        "uri": meta.uri,
+    }
     console.show("datasets.metadata", data, text=console.dumps(data, indent=2))
 
 
@@ -273,8 +279,12 @@ def export_(
     with transfer.target(str(target / _INDEX)) as stream:
         stream.write(json.dumps({"format": 1, "datasets": index}, indent=1).encode() + b"\n")
     if failed:
-        raise Partial(f"{len(failed)} of {len(found)} datasets could not be exported: {', '.join(failed)}",
-                      hint="export those with another --format", done=[i["name"] for i in index], failed=failed)  # fmt: skip
+        raise Partial(
+            f"{len(failed)} of {len(found)} datasets could not be exported: {', '.join(failed)}",
+            hint="export those with another --format",
+            done=[i["name"] for i in index],
+            failed=failed,
+        )
     console.show(
         "datasets.export", {"folder": str(target), "datasets": [i["name"] for i in index]}, text=str(target)
     )
@@ -359,7 +369,7 @@ def _written(name: str, file: str, format: str) -> None:
 
 
 def _metadata(om: Omega, name: str) -> Metadata:
-    """The metadata of `name`, which may carry a projection or a tag. Raises NotFound before anything is read."""
+    """The metadata of `name`, which may carry a projection or a tag. Raises NotFound."""
     meta: Metadata = om.datasets.metadata(name)
     return meta
 
@@ -410,7 +420,7 @@ def _show_rows(schema: str, obj: Any, limit: int | None) -> None:
 
 
 def _export_one(om: Omega, meta: Metadata, folder: Path, number: int, format: str) -> dict[str, Any]:
-    """Write one dataset to `folder`; return its line of the index. Its name may hold what no file name can."""
+    """Write one dataset to `folder`; return its line of the index; names may hold what no file name can."""
     entry: dict[str, Any] = {
         "name": meta.name,
         "kind": meta.kind,

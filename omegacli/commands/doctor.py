@@ -121,9 +121,17 @@ def _home() -> Answer:
 
 
 CHECKS: dict[str, Callable[[], Answer]] = {
-    "python": _python, "packages": _packages, "home": _home, "disk": _disk, "config": _config_file,
-    "settings": _settings, "rest": _rest, "database": _database, "runner": _runner, "mongod": _mongod,
-}  # fmt: skip
+    "python": _python,
+    "packages": _packages,
+    "home": _home,
+    "disk": _disk,
+    "config": _config_file,
+    "settings": _settings,
+    "rest": _rest,
+    "database": _database,
+    "runner": _runner,
+    "mongod": _mongod,
+}
 _LOCAL_ONLY = ("mongod",)
 
 
@@ -178,8 +186,10 @@ def _bundle(path: Path, rows: list[dict[str, Any]]) -> None:
     from omegacli import transfer
 
     try:
-        known = [{"name": s.name, "value": None if s.secret else v.value, "origin": v.origin}
-                 for s, v in connect.config().items()]  # fmt: skip
+        known = [
+            {"name": s.name, "value": None if s.secret else v.value, "origin": v.origin}
+            for s, v in connect.config().items()
+        ]
     except OmegaError as e:
         known = [{"error": e.message}]
     parts = {"doctor.json": rows, "settings.json": known, "machine.json": platform.uname()._asdict()}

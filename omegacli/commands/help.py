@@ -23,8 +23,10 @@ def help_(
 
     command = typer.main.get_command(build(everything=True))
     if console.options.json and not words:
-        flags = [{"name": long, "short": short, "value": metavar, "help": text}
-                 for long, short, _, metavar, text in GLOBAL_FLAGS]  # fmt: skip
+        flags = [
+            {"name": long, "short": short, "value": metavar, "help": text}
+            for long, short, _, metavar, text in GLOBAL_FLAGS
+        ]
         console.show("help", {"flags": flags, **describe(command, "omegacli")})
         return
     path = "omegacli"

@@ -104,8 +104,14 @@ def show(name: Name) -> None:
 def metadata(name: Name) -> None:
     """Show everything that is kept about model NAME."""
     meta: Metadata = connect.omega().models.metadata(name)
-    data = {**meta.to_dict(), "id": meta.id, "format": meta.format, "kind_meta": meta.kind_meta, "gridfile": meta.gridfile,
-            "uri": meta.uri}  # fmt: skip
+    data = {
+        **meta.to_dict(),
+        "id": meta.id,
+        "format": meta.format,
+        "kind_meta": meta.kind_meta,
+        "gridfile": meta.gridfile,
+        "uri": meta.uri,
+    }
     console.show("models.metadata", data, text=console.dumps(data, indent=2))
 
 
@@ -152,62 +158,102 @@ def drop(
 
 @app.command()
 def fit(
-    name: Name, x: X, y: OptionalY = None, async_: Async = False, result: Result = None, param: Param = None,
-    local: Local = False, require: Require = None,
-) -> None:  # fmt: skip
+    name: Name,
+    x: X,
+    y: OptionalY = None,
+    async_: Async = False,
+    result: Result = None,
+    param: Param = None,
+    local: Local = False,
+    require: Require = None,
+) -> None:
     """Train model NAME on X and Y; the trained model is its next version."""
     _call("fit", name, x, y, async_, result, param, local, require)
 
 
 @app.command("partial-fit")
 def partial_fit(
-    name: Name, x: X, y: OptionalY = None, async_: Async = False, result: Result = None, param: Param = None,
-    local: Local = False, require: Require = None,
-) -> None:  # fmt: skip
+    name: Name,
+    x: X,
+    y: OptionalY = None,
+    async_: Async = False,
+    result: Result = None,
+    param: Param = None,
+    local: Local = False,
+    require: Require = None,
+) -> None:
     """Train model NAME further on X and Y."""
     _call("partial_fit", name, x, y, async_, result, param, local, require)
 
 
 @app.command()
 def predict(
-    name: Name, x: X, async_: Async = False, result: Result = None, param: Param = None, local: Local = False,
+    name: Name,
+    x: X,
+    async_: Async = False,
+    result: Result = None,
+    param: Param = None,
+    local: Local = False,
     require: Require = None,
-) -> None:  # fmt: skip
+) -> None:
     """Show what model NAME predicts for the rows of X."""
     _call("predict", name, x, None, async_, result, param, local, require)
 
 
 @app.command("predict-proba")
 def predict_proba(
-    name: Name, x: X, async_: Async = False, result: Result = None, param: Param = None, local: Local = False,
+    name: Name,
+    x: X,
+    async_: Async = False,
+    result: Result = None,
+    param: Param = None,
+    local: Local = False,
     require: Require = None,
-) -> None:  # fmt: skip
+) -> None:
     """Show the probability of each class for the rows of X."""
     _call("predict_proba", name, x, None, async_, result, param, local, require)
 
 
 @app.command()
 def score(
-    name: Name, x: X, y: OptionalY = None, async_: Async = False, result: Result = None, param: Param = None,
-    local: Local = False, require: Require = None,
-) -> None:  # fmt: skip
+    name: Name,
+    x: X,
+    y: OptionalY = None,
+    async_: Async = False,
+    result: Result = None,
+    param: Param = None,
+    local: Local = False,
+    require: Require = None,
+) -> None:
     """Show the model's own score for Y given X."""
     _call("score", name, x, y, async_, result, param, local, require)
 
 
 @app.command()
 def transform(
-    name: Name, x: X, async_: Async = False, result: Result = None, param: Param = None, local: Local = False,
+    name: Name,
+    x: X,
+    async_: Async = False,
+    result: Result = None,
+    param: Param = None,
+    local: Local = False,
     require: Require = None,
-) -> None:  # fmt: skip
+) -> None:
     """Show X as model NAME transforms it."""
     _call("transform", name, x, None, async_, result, param, local, require)
 
 
 def _call(
-    action: str, name: str, x: str, y: str | None, async_: bool, result: str | None, param: list[str] | None,
-    local: bool, require: str | None,
-) -> None:  # fmt: skip
+    action: str,
+    name: str,
+    x: str,
+    y: str | None,
+    async_: bool,
+    result: str | None,
+    param: list[str] | None,
+    local: bool,
+    require: str | None,
+) -> None:
     if async_ and local:
         raise InvalidInput("--async and --local exclude each other", hint="leave one out")
     if require is not None:

@@ -145,7 +145,9 @@ def write_file(path: Path, text: str, mode: int = 0o600) -> bool:
                 os.unlink(temporary)
             raise
     except OSError as error:
-        raise Unavailable(f"cannot write {path}: {error.strerror}", hint="check the disk and the rights") from error
+        raise Unavailable(
+            f"cannot write {path}: {error.strerror}", hint="check the disk and the rights"
+        ) from error
     return True
 
 

@@ -41,7 +41,13 @@ def local(root: Path) -> list[Check]:
 
 def preflight(spec: ClusterSpec) -> list[Check]:
     """The checks that must hold before a cluster is started."""
-    checks: list[Callable[[ClusterSpec], Check]] = [check_root, check_mongod, check_port, check_disk, check_runner]
+    checks: list[Callable[[ClusterSpec], Check]] = [
+        check_root,
+        check_mongod,
+        check_port,
+        check_disk,
+        check_runner,
+    ]
     return [*(check(spec) for check in checks), check_data(spec)]
 
 
@@ -76,9 +82,11 @@ def check_port(spec: ClusterSpec) -> Check:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 return Check(
-                    "local.port", "fail", f"another program listens on port {port}",
+                    "local.port",
+                    "fail",
+                    f"another program listens on port {port}",
                     f"omegacli cluster up --set ports.mongodb={_free_port(port)}",
-                )  # fmt: skip
+                )
             reason = f"port {port} cannot be used: {error.strerror}"
             return Check("local.port", "fail", reason, "omegacli cluster up --set ports.mongodb=27018")
     return Check("local.port", "ok", f"port {port} is free")
@@ -88,7 +96,9 @@ def check_disk(spec: ClusterSpec) -> Check:
     free = shutil.disk_usage(_existing(spec.root)).free
     message = f"{free / _GIB:.1f} GiB free where {spec.root} lies"
     if free < _LEAST_FREE:
-        return Check("local.disk", "fail", f"only {message}; 1 GiB is needed", "free some, or choose another --root")
+        return Check(
+            "local.disk", "fail", f"only {message}; 1 GiB is needed", "free some, or choose another --root"
+        )
     if free < _LITTLE_FREE:
         return Check("local.disk", "warn", message, "data may soon fill it")
     return Check("local.disk", "ok", message)
@@ -107,9 +117,11 @@ def check_data(spec: ClusterSpec) -> Check:
     layout = spec.layout
     if (layout.mongodb_data / "WiredTiger").exists() and not layout.secrets.exists():
         return Check(
-            "local.data", "fail", f"{layout.mongodb_data} holds data, but its {layout.secrets.name} is gone",
+            "local.data",
+            "fail",
+            f"{layout.mongodb_data} holds data, but its {layout.secrets.name} is gone",
             f"restore {layout.secrets}, or choose another --root",
-        )  # fmt: skip
+        )
     return Check("local.data", "ok", "data and secrets belong together")
 
 
@@ -123,7 +135,9 @@ def check_secrets(spec: ClusterSpec) -> Check:
         return Check("local.secrets", "fail", error.message, error.hint)
     mode = stat.S_IMODE(layout.secrets.stat().st_mode)
     if mode & 0o077:
-        return Check("local.secrets", "fail", f"{layout.secrets} can be read by others", f"chmod 600 {layout.secrets}")
+        return Check(
+            "local.secrets", "fail", f"{layout.secrets} can be read by others", f"chmod 600 {layout.secrets}"
+        )
     return Check("local.secrets", "ok", f"{layout.secrets} is closed to others")
 
 
@@ -169,4 +183,6 @@ def _existing(path: Path) -> Path:
 
 def _free_port(taken: int) -> int:
     """The next port above `taken` that nothing listens on; only a suggestion."""
-    return next((port for port in range(taken + 1, min(taken + 100, 65536)) if not processes.listens(port)), 27018)
+    return next(
+        (port for port in range(taken + 1, min(taken + 100, 65536)) if not processes.listens(port)), 27018
+    )

@@ -38,9 +38,14 @@ class Local:
     """
 
     def __init__(
-        self, cluster: ClusterSpec, *, command: str = "", config_file: Path | None = None, timeout: float = 60.0,
+        self,
+        cluster: ClusterSpec,
+        *,
+        command: str = "",
+        config_file: Path | None = None,
+        timeout: float = 60.0,
         warn: Callable[[str], None] = lambda message: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.spec = cluster
         self.layout = cluster.layout
         self.command = command
@@ -94,7 +99,10 @@ class Local:
 
     def destroy(self, volumes: bool) -> list[Step]:
         """Remove the cluster; its data, with the secrets that open it, only with `volumes`."""
-        steps = [*self.down(), Step("context", f"remove the context {self.spec.name!r}", self._remove_context)]
+        steps = [
+            *self.down(),
+            Step("context", f"remove the context {self.spec.name!r}", self._remove_context),
+        ]
         if volumes:
             steps.append(Step("data", f"remove all data in {self.layout.data}", self._remove_data))
         return [*steps, Step("state", "remove logs and state", lambda: self._remove_state(volumes))]
@@ -102,7 +110,9 @@ class Local:
     def known(self) -> None:
         """Raises: NotFound if no cluster was ever brought up in this root."""
         if not self.layout.secrets.exists():
-            raise NotFound(f"there is no cluster in {self.layout.root}", hint="omegacli cluster up --target local")
+            raise NotFound(
+                f"there is no cluster in {self.layout.root}", hint="omegacli cluster up --target local"
+            )
 
     # what is
 
@@ -121,7 +131,9 @@ class Local:
         while (status := self.status()).state != "ok":
             if time.monotonic() > deadline:
                 missing = ", ".join(f"{s.name} ({s.state})" for s in status.services if s.state != "running")
-                raise TimedOut(f"after {self.timeout:g} s not running: {missing}", hint="omegacli cluster logs")
+                raise TimedOut(
+                    f"after {self.timeout:g} s not running: {missing}", hint="omegacli cluster logs"
+                )
             time.sleep(0.3)
         return status
 
@@ -164,7 +176,9 @@ class Local:
             raise PreflightFailed(problem.message, hint=problem.hint)
         stale = self._held.enter_context(locked(self.layout, self.command))
         if stale:
-            self.warn(f"took over the lock of process {stale.get('pid')} ({stale.get('command')}), which is gone")
+            self.warn(
+                f"took over the lock of process {stale.get('pid')} ({stale.get('command')}), which is gone"
+            )
         return False
 
     def _preflight(self) -> bool:
@@ -208,18 +222,25 @@ class Local:
         text = mongod.configuration(self.spec)
         services = [
             Service(
-                "mongodb", [program, "--config", str(layout.mongod_conf)], port=self.spec.ports.mongodb,
-                lockfile=str(layout.mongodb_data / "mongod.lock"), config=_digest(program, text),
+                "mongodb",
+                [program, "--config", str(layout.mongod_conf)],
+                port=self.spec.ports.mongodb,
+                lockfile=str(layout.mongodb_data / "mongod.lock"),
+                config=_digest(program, text),
             )
-        ]  # fmt: skip
+        ]
         if self.spec.runner.enabled:
             argv = [sys.executable, "-m", checks.RUNNER_MODULE, "--config", str(layout.runner_config)]
             services.append(
                 Service(
-                    "runner", argv, needs=str(layout.runner_config), after="mongodb", stop_seconds=30.0,
+                    "runner",
+                    argv,
+                    needs=str(layout.runner_config),
+                    after="mongodb",
+                    stop_seconds=30.0,
                     config=_digest(*argv, self._runner_settings()),
                 )
-            )  # fmt: skip
+            )
         return services
 
     def _services(self) -> list[Service]:
@@ -234,7 +255,9 @@ class Local:
         found = [(service, supervisor.find(self.layout, service)) for service in services]
         outdated = any(process and process.config != service.config for service, process in found)
         known = {service.name for service in services} | {"supervisor"}
-        dropped = [p for p in self.layout.state.glob("*.json") if p.stem not in known and processes.running(p)]
+        dropped = [
+            p for p in self.layout.state.glob("*.json") if p.stem not in known and processes.running(p)
+        ]
         watcher = processes.running(self.layout.process("supervisor"))
         if outdated or dropped or (watcher and watcher.config != supervisor.services_digest(self.layout)):
             self._stop()
@@ -243,9 +266,13 @@ class Local:
         with open(self.layout.log("supervisor"), "ab") as log:
             child = subprocess.Popen(
                 [sys.executable, "-m", "omegacli.deploy.supervisor", str(self.layout.root)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=self.layout.root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self.layout.root,
                 env=_environment(),
-            )  # fmt: skip
+            )
         deadline = time.monotonic() + self.timeout
         while not processes.running(self.layout.process("supervisor")):
             if child.poll() is not None or time.monotonic() > deadline:
@@ -284,8 +311,9 @@ class Local:
         for service in self._services():
             self._until(
                 lambda service=service: self._service_state(service).state == "running",  # type: ignore[misc]
-                service.name, f"{service.name} does not run",
-            )  # fmt: skip
+                service.name,
+                f"{service.name} does not run",
+            )
         return False
 
     def _smoke(self) -> bool:
@@ -353,9 +381,10 @@ class Local:
             return ServiceState("supervisor", "running", process.pid, since=process.since)
         killed = path.exists()
         return ServiceState(
-            "supervisor", "failed" if killed else "stopped",
+            "supervisor",
+            "failed" if killed else "stopped",
             message="it was killed; `omegacli cluster up` starts another" if killed else "",
-        )  # fmt: skip
+        )
 
     def _service_state(self, service: Service) -> ServiceState:
         process = supervisor.find(self.layout, service)
@@ -417,7 +446,10 @@ def _environment() -> dict[str, str]:
     """This process's environment, with the packages it found kept findable from another folder."""
     environment = dict(os.environ)
     here = Path(__file__).resolve().parents[2]
-    if here.name not in ("site-packages", "dist-packages"):  # a checkout; the others are found without our help
+    if here.name not in (
+        "site-packages",
+        "dist-packages",
+    ):  # a checkout; the others are found without our help
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
     return environment
 

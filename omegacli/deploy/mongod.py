@@ -70,7 +70,11 @@ def configuration(spec: ClusterSpec) -> str:
                 "port": spec.ports.mongodb,
                 "unixDomainSocket": {"enabled": False},
             },
-            "security": {"authorization": "enabled", "keyFile": str(layout.keyfile), "javascriptEnabled": False},
+            "security": {
+                "authorization": "enabled",
+                "keyFile": str(layout.keyfile),
+                "javascriptEnabled": False,
+            },
             "replication": {"replSetName": "rs0", "oplogSizeMB": spec.mongodb.oplog_mb},
             "storage": {
                 "dbPath": str(layout.mongodb_data),

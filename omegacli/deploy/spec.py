@@ -61,7 +61,9 @@ def _flat(spec: ClusterSpec) -> dict[str, Any]:
     for item in dataclasses.fields(spec):
         value = getattr(spec, item.name)
         if dataclasses.is_dataclass(value):
-            values |= {f"{item.name}.{part.name}": getattr(value, part.name) for part in dataclasses.fields(value)}
+            values |= {
+                f"{item.name}.{part.name}": getattr(value, part.name) for part in dataclasses.fields(value)
+            }
         elif item.name != "root":
             values[item.name] = value
     return values
@@ -83,7 +85,9 @@ def read(root: Path, name: str | None = None) -> ClusterSpec:
     if values is None:
         return spec
     if not isinstance(values, dict):
-        raise ConfigInvalid(f"{path} must hold `key: value` lines", hint="for example `ports: {mongodb: 27018}`")
+        raise ConfigInvalid(
+            f"{path} must hold `key: value` lines", hint="for example `ports: {mongodb: 27018}`"
+        )
     try:
         return with_values(spec, _dotted(values))
     except InvalidInput as error:

@@ -116,7 +116,9 @@ class Supervisor:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._stop)
         pid = os.getpid()
-        Process(pid, processes.birth(pid), now(), config=services_digest(self.layout)).save(self.layout.process("supervisor"))
+        Process(pid, processes.birth(pid), now(), config=services_digest(self.layout)).save(
+            self.layout.process("supervisor")
+        )
         say(f"supervisor {pid} watches {', '.join(w.service.name for w in self.watched)}")
         for watched in self.watched:
             self._adopt(watched)
@@ -151,7 +153,11 @@ class Supervisor:
             code = watched.child.returncode if watched.child else None
             wait = min(30.0, 0.5 * 2**watched.failures)
             watched.failures += 1
-            say(f"{name} ended" + (f" with {code}" if code is not None else "") + f", starts again in {wait:g} s")
+            say(
+                f"{name} ended"
+                + (f" with {code}" if code is not None else "")
+                + f", starts again in {wait:g} s"
+            )
             watched.next_start = time.monotonic() + wait
             watched.process = watched.child = None
         if time.monotonic() >= watched.next_start and self._ready(watched.service):
@@ -172,9 +178,14 @@ class Supervisor:
         with open(self.layout.log(service.name), "ab") as log:
             try:
                 watched.child = subprocess.Popen(
-                    service.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-                    cwd=self.layout.root, start_new_session=True,
-                )  # fmt: skip
+                    service.argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    cwd=self.layout.root,
+                    start_new_session=True,
+                )
             except OSError as error:
                 say(f"{service.name} cannot be started: {error}")
                 watched.failures += 1

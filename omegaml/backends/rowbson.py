@@ -154,10 +154,15 @@ def encode_rows(fields: Sequence[Field], rows: int) -> tuple[np.ndarray, np.ndar
     return out, offsets
 
 
-def documents(buffer: bytes | memoryview, offsets: Sequence[int]) -> list[dict[str, Any]]:
-    """Decode what `encode_rows` made."""
-    del offsets  # BSON documents carry their own lengths
-    return bson.decode_all(buffer, CODEC)
+def documents(buffer: Any) -> list[dict[str, Any]]:
+    """Decode documents that lie back to back in a bytes-like buffer."""
+    return bson.decode_all(bytes(buffer), CODEC)
+
+
+def decoded(field: Field, rows: int) -> list[Any]:
+    """The cells of a field as they come back from BSON."""
+    buffer, _ = encode_rows([field.renamed("v")], rows)
+    return [document["v"] for document in documents(buffer)]
 
 
 def _bytes_of(values: np.ndarray) -> np.ndarray:

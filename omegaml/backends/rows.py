@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import bson
 import numpy as np
 import pandas as pd
 
@@ -144,16 +145,21 @@ def check_append(old: Meta, new: Meta) -> None:
         pairs = zip(data_fields(old), data_fields(new), strict=False)
         differ = next((b for a, b in pairs if a != b), "the index or the number of columns")
         raise Mismatch(
-            f"the rows to append have other columns: {differ}", hint=f"the dataset has {', '.join(data_fields(old))}"
+            f"the rows to append have other columns: {differ}",
+            hint=f"the dataset has {', '.join(data_fields(old))}",
         )
     for field, dtype in old["dtypes"].items():
         if new["dtypes"].get(field) != dtype:
-            raise Mismatch(f"column {field} is {dtype} in the dataset and {new['dtypes'].get(field)} in the new rows")
+            raise Mismatch(
+                f"column {field} is {dtype} in the dataset and {new['dtypes'].get(field)} in the new rows"
+            )
     if "types" not in there:
         return
     for field, a, b in zip(data_fields(old), there["types"], here["types"], strict=True):
         if a != b:
-            raise Mismatch(f"column {field} has another dtype in the dataset than in the new rows", hint=f"{a}, {b}")
+            raise Mismatch(
+                f"column {field} has another dtype in the dataset than in the new rows", hint=f"{a}, {b}"
+            )
     if there["columns"] != here["columns"] or there.get("series") != here.get("series"):
         raise Mismatch("the rows to append have other column labels than the dataset")
     _check_index(there["index"], here["index"], int(old["rows"]))
@@ -188,7 +194,9 @@ def _encode(frame: pd.DataFrame, series: list[Any] | None) -> Rows:
     columns.append([ROWID, ROWID])
     dtypes = {s: stock_dtype(level.dtype) for s, level in zip(index_names, levels, strict=True)}
     dtypes |= {s: stock_dtype(dtype) for s, dtype in zip(names, frame.dtypes, strict=True)}
-    idx_meta: dict[str, Any] = {"names": [n if n is None or type(n) in (str, int) else str(n) for n in frame.index.names]}
+    idx_meta: dict[str, Any] = {
+        "names": [n if n is None or type(n) in (str, int) else str(n) for n in frame.index.names]
+    }
     if isinstance(frame.index, pd.DatetimeIndex) and frame.index.freq is not None and frame.index.freq.n > 0:
         idx_meta["freq"] = frame.index.freq.freqstr
     exact: dict[str, Any] = {
@@ -211,8 +219,10 @@ def _encode(frame: pd.DataFrame, series: list[Any] | None) -> Rows:
         "rows": len(frame),
         "omega": exact,
     }
-    if len(rowbson.bson.encode(meta)) > META_BYTES:
-        raise NotStorable("the frame has more columns or categories than the rows format holds", hint=COLUMNAR)
+    if len(bson.encode(meta, codec_options=rowbson.CODEC)) > META_BYTES:
+        raise NotStorable(
+            "the frame has more columns or categories than the rows format holds", hint=COLUMNAR
+        )
     continues = ranged and (frame.index.start, frame.index.step) == (0, 1)
     return Rows(len(frame), _batches(fields, len(frame), continues), meta)
 
@@ -231,17 +241,17 @@ def _batches(
             sizes = np.diff(offsets)
             if len(sizes) and int(sizes.max()) > DOCUMENT_BYTES - 64:
                 row = first + int(sizes.argmax())
-                raise NotStorable(f"row {row} has {int(sizes.max()):,} bytes, more than a document holds", hint=COLUMNAR)
-            yield memoryview(buffer), offsets  # type: ignore[misc]
+                raise NotStorable(
+                    f"row {row} has {int(sizes.max()):,} bytes, more than a document holds", hint=COLUMNAR
+                )
+            yield memoryview(buffer.data), offsets.tolist()
 
     return batches
 
 
 def _decode(payload: Rows) -> pd.DataFrame:
     meta = payload.meta
-    documents = [
-        document for buffer, offsets in payload.batches(0) for document in rowbson.documents(bytes(buffer), offsets)
-    ]
+    documents = [document for buffer, _ in payload.batches(0) for document in rowbson.documents(buffer)]
     if documents and ROWID in documents[0]:
         row_ids = np.fromiter((document[ROWID] for document in documents), np.int64, len(documents))
         order = np.argsort(row_ids, kind="stable")
@@ -256,9 +266,13 @@ def _decode(payload: Rows) -> pd.DataFrame:
     arrays: list[Any] = []
     for i in positions:
         cells = [document.get(names[i]) for document in documents]
-        arrays.append(restore(cells, types[i]) if types else from_stock_dtype(meta["dtypes"][names[i]], cells))
+        arrays.append(
+            restore(cells, types[i]) if types else from_stock_dtype(meta["dtypes"][names[i]], cells)
+        )
     index = _row_index(meta, documents, row_ids)
-    series = {k: pd.Series(array, index=index, dtype=array.dtype, copy=False) for k, array in enumerate(arrays)}
+    series = {
+        k: pd.Series(array, index=index, dtype=array.dtype, copy=False) for k, array in enumerate(arrays)
+    }
     frame = pd.DataFrame(series, index=index, copy=False)
     frame.columns = own if take is None else own.take(positions)
     frame.attrs = objects([exact.get("attrs") or {}])[0]
@@ -285,7 +299,9 @@ def _row_index(meta: Meta, documents: Sequence[Mapping[str, Any]], row_ids: np.n
         return _index(arrays, exact["names"], exact["multi"], exact.get("freq") if whole else None)
     if not fields:
         return pd.RangeIndex(len(documents))
-    arrays = [from_stock_dtype(meta["dtypes"].get(f, "object"), c) for f, c in zip(fields, columns, strict=True)]
+    arrays = [
+        from_stock_dtype(meta["dtypes"].get(f, "object"), c) for f, c in zip(fields, columns, strict=True)
+    ]
     idx_meta = meta.get("idx_meta") or {}
     names = list(idx_meta.get("names") or [None] * len(fields))
     return _index(arrays, names, len(fields) > 1, None)
@@ -293,7 +309,7 @@ def _row_index(meta: Meta, documents: Sequence[Mapping[str, Any]], row_ids: np.n
 
 def _positions(parts: Sequence[Sequence[int]], row_ids: np.ndarray) -> np.ndarray:
     """The place of each row in the dataset, whose row numbers may have gaps."""
-    parts = sorted(parts)
+    parts = sorted(map(list, parts))
     starts = np.array([a for a, _ in parts], np.int64)
     before = np.concatenate(([0], np.cumsum([b - a for a, b in parts])))[: len(parts)].astype(np.int64)
     if not len(starts):
@@ -320,7 +336,9 @@ def _index(arrays: Sequence[Any], names: Sequence[Any], multi: bool, freq: Any =
 def _frequency(index: pd.Index) -> dict[str, Any]:
     """The frequency of dates, or of each level of a MultiIndex, to be restored with all rows."""
     own = [
-        getattr(level.freq, "freqstr", None) if isinstance(level, pd.DatetimeIndex | pd.TimedeltaIndex) else None
+        getattr(level.freq, "freqstr", None)
+        if isinstance(level, pd.DatetimeIndex | pd.TimedeltaIndex)
+        else None
         for level in (index.levels if isinstance(index, pd.MultiIndex) else [index])
     ]
     if not any(own):
@@ -346,9 +364,7 @@ def _describe_index(index: pd.Index) -> dict[str, Any]:
     levels = []
     for level in _levels(index):
         field, spec = store("labels", values_of(level))
-        buffer, offsets = rowbson.encode_rows([field.renamed("v")], len(level))
-        cells = [document["v"] for document in rowbson.documents(buffer.tobytes(), offsets)]
-        levels.append({"of": spec, "values": cells})
+        levels.append({"of": spec, "values": rowbson.decoded(field, len(level))})
     described = {"levels": levels, "multi": isinstance(index, pd.MultiIndex), "names": names}
     return described | _frequency(index)
 
@@ -368,7 +384,9 @@ def _check_index(there: Meta, here: Meta, rows: int) -> None:
         if here["range"] not in ([0, 1], [start + step * rows, step]):
             raise Mismatch("the new rows have a range index that does not go on where the dataset ends")
     elif there.get("levels") != here.get("levels"):
-        raise Mismatch("the new rows have another kind of index than the dataset", hint="reset_index() first?")
+        raise Mismatch(
+            "the new rows have another kind of index than the dataset", hint="reset_index() first?"
+        )
 
 
 def _field_names(columns: pd.Index) -> list[str]:

@@ -14,6 +14,7 @@ import zoneinfo
 from collections.abc import Sequence
 from typing import Any
 
+import bson
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -120,7 +121,7 @@ def from_stock_dtype(name: str, cells: Sequence[Any]) -> Any:
         dtype = pd.api.types.pandas_dtype(name)
         if isinstance(dtype, np.dtype) and dtype.kind in "iufb":
             return _numbers(cells, dtype)
-        if isinstance(dtype, np.dtype) or isinstance(dtype, pd.CategoricalDtype):
+        if isinstance(dtype, np.dtype | pd.CategoricalDtype):
             return objects(cells)
         return pd.array([pd.NA if cell is None else cell for cell in cells], dtype=dtype)
     except (TypeError, ValueError, OverflowError, AttributeError):
@@ -155,7 +156,9 @@ def check_cell(label: str, cell: Any) -> None:
             raise NotStorable(f"column {label}: the integer {cell} needs more than 64 bits", hint=COLUMNAR)
     elif kind is datetime.datetime:
         if cell.tzinfo is not None or cell.microsecond % 1000 or cell.fold:
-            raise NotStorable(f"column {label}: {cell!r} is not a plain datetime in whole milliseconds", hint=COLUMNAR)
+            raise NotStorable(
+                f"column {label}: {cell!r} is not a plain datetime in whole milliseconds", hint=COLUMNAR
+            )
     elif kind not in _PLAIN_CELLS:
         raise NotStorable(f"column {label}: a cell of type {kind.__name__} has no BSON form", hint=COLUMNAR)
 
@@ -168,7 +171,7 @@ def _store_numpy(label: str, values: Any, dtype: np.dtype[Any]) -> tuple[Field, 
         valid = ~np.isnat(np.asarray(values))
         unit = np.datetime_data(dtype)[0]
         return rowbson.integers("", whole, _some(valid)), {"kind": "timedelta", "unit": unit}
-    if dtype == object:
+    if dtype.kind == "O":
         return _store_objects(label, values), {"kind": "object"}
     if dtype.kind in "iub" or (dtype.kind == "f" and dtype.itemsize <= 8):
         return _store_numbers(label, values, None), {"kind": "number", "dtype": dtype.str}
@@ -223,9 +226,8 @@ def _store_objects(label: str, values: Any) -> Field:
 
 def _store_category(label: str, values: pd.Categorical) -> tuple[Field, Spec]:
     field, spec = store(label, values_of(values.categories))
-    buffer, offsets = rowbson.encode_rows([field.renamed("v")], len(values.categories))
-    cells = [document["v"] for document in rowbson.documents(buffer.tobytes(), offsets)]
-    if len(buffer) > 2**22:
+    cells = rowbson.decoded(field, len(values.categories))
+    if len(bson.encode({"v": cells}, codec_options=rowbson.CODEC)) > 2**22:
         raise NotStorable(f"column {label}: more categories than the rows format holds (4 MB)", hint=COLUMNAR)
     taken = field.take(np.asarray(values.codes, np.int64))
     return taken, {"kind": "category", "ordered": bool(values.ordered), "values": cells, "of": spec}
@@ -233,7 +235,12 @@ def _store_category(label: str, values: pd.Categorical) -> tuple[Field, Spec]:
 
 def _describe_zone(label: str, dtype: pd.DatetimeTZDtype) -> Spec:
     zone = dtype.tz
-    spec = {"zone": str(zone), "from": "zoneinfo" if isinstance(zone, zoneinfo.ZoneInfo) else type(zone).__module__.partition(".")[0]}
+    spec = {
+        "zone": str(zone),
+        "from": "zoneinfo"
+        if isinstance(zone, zoneinfo.ZoneInfo)
+        else type(zone).__module__.partition(".")[0],
+    }
     try:
         if _zone(spec) == zone:
             return spec

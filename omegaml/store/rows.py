@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from bson import ObjectId
@@ -56,9 +56,13 @@ class RowsStorage:
             except BaseException:
                 _try(lambda: db.drop_collection(collection))
                 raise
-        return Written({"collection": collection, "kind_meta": {**meta, "bytes": size}, _NEXT: payload.rows}, size)
+        return Written(
+            {"collection": collection, "kind_meta": {**meta, "bytes": size}, _NEXT: payload.rows}, size
+        )
 
-    def append(self, db: Database[Any], payload: Rows, doc: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    def append(
+        self, db: Database[Any], payload: Rows, doc: Mapping[str, Any], fields: Mapping[str, Any]
+    ) -> bool:
         """Add the rows to the dataset of metadata document `doc`, then list them there and set `fields`.
 
         Appends of several writers go on side by side. Returns False, with nothing changed, where the dataset
@@ -175,7 +179,10 @@ class RowsStorage:
             db[COLLECTION].update_one({**same, "kind_meta.omega.parts": {"$exists": False}}, {"$set": first})
         start, reserved = _reserve(db, doc, floor, payload.rows)
         if reserved is not None and floor > reserved:  # stock appended rows since
-            stock = {"$push": {"kind_meta.omega.parts": [reserved, floor]}, "$inc": {"kind_meta.rows": floor - reserved}}
+            stock = {
+                "$push": {"kind_meta.omega.parts": [reserved, floor]},
+                "$inc": {"kind_meta.rows": floor - reserved},
+            }
             db[COLLECTION].update_one(same, stock)
         part = [start, start + payload.rows]
         listed = False
@@ -201,8 +208,6 @@ class RowsStorage:
 class _Sequence(RawBSONDocument):
     """Many encoded documents that go into a message as they are, without an object for each."""
 
-    _type_marker: ClassVar[int] = 101
-
     def __init__(self, data: bytes) -> None:
         self._data = data
 
@@ -211,9 +216,7 @@ class _Sequence(RawBSONDocument):
         return self._data
 
 
-def _insert(
-    db: Database[Any], collection: str, batches: Iterable[tuple[memoryview, Sequence[int]]]
-) -> int:
+def _insert(db: Database[Any], collection: str, batches: Iterable[tuple[memoryview, Sequence[int]]]) -> int:
     """Insert encoded documents; return their bytes."""
     size = 0
     for buffer, positions in batches:
@@ -284,7 +287,7 @@ def _with_rows_of_stock(db: Database[Any], doc: Mapping[str, Any], meta: dict[st
 
 def _within(parts: Sequence[Sequence[int]]) -> dict[str, Any]:
     joined: list[list[int]] = []
-    for a, b in sorted(parts):
+    for a, b in sorted(map(list, parts)):
         if joined and joined[-1][1] == a:
             joined[-1][1] = b
         else:

@@ -226,14 +226,18 @@ def _dtypes() -> dict[str, Callable[[], Any]]:
         ),
         "sparse bool": lambda: _column(pd.arrays.SparseArray([True, False, False], fill_value=False)),
         "category of str": lambda: _column(pd.Categorical(["b", None, "a"], categories=["b", "a", "unused"])),
-        "category ordered": lambda: _column(pd.Categorical(["b", None, "a"], categories=["b", "a"], ordered=True)),
+        "category ordered": lambda: _column(
+            pd.Categorical(["b", None, "a"], categories=["b", "a"], ordered=True)
+        ),
         "category of int": lambda: _column(pd.Categorical([3, 1, None, 3])),
         "category of float": lambda: _column(pd.Categorical([0.5, 1.5])),
         "category of bool": lambda: _column(pd.Categorical([True, False, None])),
         "category of dates": lambda: _column(pd.Categorical(pd.to_datetime(["2020-01-01", None]))),
         "category of zoned dates": lambda: _column(pd.Categorical(_zoned(zoneinfo.ZoneInfo(ZURICH))["v"])),
         "category of timedelta": lambda: _column(pd.Categorical(pd.to_timedelta(["1s", "2s"]))),
-        "category of periods": lambda: _column(pd.Categorical(pd.period_range("2020-01", periods=3, freq="M"))),
+        "category of periods": lambda: _column(
+            pd.Categorical(pd.period_range("2020-01", periods=3, freq="M"))
+        ),
         "category of intervals": lambda: _column(pd.cut([1, 5, 9], [0, 3, 6, 10])),
         "category of mixed": lambda: _column(pd.Categorical([1, "a", (2, 3)], categories=[1, "a", (2, 3)])),
         "category of none": lambda: _column(pd.Categorical([None, None])),
@@ -287,7 +291,12 @@ def _cells() -> dict[str, Callable[[], Any]]:
         "dict": ({"a": 1}, {}, {"$or": [1], "a.b": {"c": None}}, nested),
         "tuple": ((1, 2), (), ("a", (1,))),
         "set": ({1, 2}, set(), frozenset({"a"})),
-        "Decimal": (decimal.Decimal("1.10"), decimal.Decimal("NaN"), decimal.Decimal("-0"), decimal.Decimal("1E+50")),
+        "Decimal": (
+            decimal.Decimal("1.10"),
+            decimal.Decimal("NaN"),
+            decimal.Decimal("-0"),
+            decimal.Decimal("1E+50"),
+        ),
         "UUID": (uuid.UUID(int=5), None),
         "complex": (1 + 2j, complex(NAN, 0)),
         "datetime": (dt.datetime(2020, 1, 1, 1, 2, 3, 4), dt.datetime.min, fold, fold.replace(fold=0)),
@@ -303,7 +312,14 @@ def _cells() -> dict[str, Callable[[], Any]]:
         ),
         "NA and NaT": (pd.NA, pd.NaT, None, NAN),
         "Period and Interval": (pd.Period("2020-01", "M"), pd.Interval(1, 2.5, closed="left")),
-        "numpy scalars": (np.int8(1), np.float32(1.5), np.bool_(True), np.str_("a"), np.bytes_(b"b"), np.float64(2)),
+        "numpy scalars": (
+            np.int8(1),
+            np.float32(1.5),
+            np.bool_(True),
+            np.str_("a"),
+            np.bytes_(b"b"),
+            np.float64(2),
+        ),
         "numpy times": (np.datetime64("2020-01-01"), np.datetime64("NaT", "s"), np.timedelta64(5, "h")),
         "arrays": (
             np.arange(6, dtype="f4").reshape(2, 3),
@@ -337,7 +353,9 @@ def _indexes() -> dict[str, Callable[[], Any]]:
         "dates": lambda: pd.DatetimeIndex(["2020-01-01", "NaT", "2021-01-01"]),
         "dates with frequency": lambda: dates,
         "months": lambda: pd.date_range("2020-01-31", periods=4, freq="ME", name="t"),
-        "hours over a clock change": lambda: pd.date_range("2020-10-24 22:00", periods=8, freq="h", tz=ZURICH),
+        "hours over a clock change": lambda: pd.date_range(
+            "2020-10-24 22:00", periods=8, freq="h", tz=ZURICH
+        ),
         "timedelta": lambda: pd.timedelta_range("1s", periods=3, freq="5s"),
         "period": lambda: pd.period_range("2020-01", periods=3, freq="M"),
         "interval": lambda: pd.interval_range(0, 3),
@@ -391,5 +409,10 @@ def _shapes() -> dict[str, Callable[[], Any]]:
 
 
 CASES: dict[str, Callable[[], Any]] = {
-    **_numbers(), **_times(), **_dtypes(), **_cells(), **_indexes(), **_shapes()
+    **_numbers(),
+    **_times(),
+    **_dtypes(),
+    **_cells(),
+    **_indexes(),
+    **_shapes(),
 }

@@ -24,10 +24,18 @@ ROOT = Path(__file__).resolve().parents[2]
 KEY = "s3ntinelKey"
 ANSWER = {
     "meta": {"limit": 20, "next": None, "offset": 0, "previous": None, "total_count": 1},
-    "objects": [{"data": {"OMEGA_MONGO_URL": "mongodb://ada:pw@127.0.0.1:27017/omega_ada", "OMEGA_USERID": "ada",
-                          "OMEGA_BROKER": "amqp://ada:pw@127.0.0.1:5672//", "OMEGA_APIKEY": KEY},
-                 "resource_uri": "/api/v1/config/ada/"}],
-}  # fmt: skip
+    "objects": [
+        {
+            "data": {
+                "OMEGA_MONGO_URL": "mongodb://ada:pw@127.0.0.1:27017/omega_ada",
+                "OMEGA_USERID": "ada",
+                "OMEGA_BROKER": "amqp://ada:pw@127.0.0.1:5672//",
+                "OMEGA_APIKEY": KEY,
+            },
+            "resource_uri": "/api/v1/config/ada/",
+        }
+    ],
+}
 
 
 class Recorded(BaseHTTPRequestHandler):
@@ -68,8 +76,14 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 def run(env: dict[str, str], *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "omegacli", *words], env=env, input=stdin, text=True,
-                          capture_output=True, timeout=60)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "omegacli", *words],
+        env=env,
+        input=stdin,
+        text=True,
+        capture_output=True,
+        timeout=60,
+    )
 
 
 def config_of(env: dict[str, str]) -> Path:

@@ -25,7 +25,9 @@ def test_what_is_put_comes_back_equal(name, rows):
 
 @pytest.mark.parametrize("codec", ["none", "lz4", "zstd"])
 def test_every_compression_gives_the_same_values(codec):
-    frame = pd.DataFrame({"a": np.arange(5000), "b": ["x", "y"] * 2500, "c": np.random.default_rng(0).random(5000)})
+    frame = pd.DataFrame(
+        {"a": np.arange(5000), "b": ["x", "y"] * 2500, "c": np.random.default_rng(0).random(5000)}
+    )
     assert_same(round_trip(frame, 1000, codec), frame)
 
 
@@ -43,7 +45,8 @@ class Text(str):
 
 
 @pytest.mark.parametrize(
-    "cell", [object(), Colour.RED, Text("a"), lambda: 1, pd.DataFrame(), [object()], {"a": {1: object()}}, range(3)]
+    "cell",
+    [object(), Colour.RED, Text("a"), lambda: 1, pd.DataFrame(), [object()], {"a": {1: object()}}, range(3)],
 )
 def test_an_unknown_object_is_refused_by_the_name_of_its_column(cell):
     cells = np.empty(2, object)

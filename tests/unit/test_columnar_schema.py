@@ -202,8 +202,12 @@ def test_few_distinct_words_take_little_space():
 
 
 def test_an_arrow_table_comes_back_with_its_schema():
-    fields = pa.schema([pa.field("a", pa.int8(), nullable=False), pa.field("b", pa.string(), metadata={"k": "v"})])
-    table = pa.table({"a": pa.array([1, 2], pa.int8()), "b": ["x", None]}, schema=fields.with_metadata({"m": "n"}))
+    fields = pa.schema(
+        [pa.field("a", pa.int8(), nullable=False), pa.field("b", pa.string(), metadata={"k": "v"})]
+    )
+    table = pa.table(
+        {"a": pa.array([1, 2], pa.int8()), "b": ["x", None]}, schema=fields.with_metadata({"m": "n"})
+    )
     got = round_trip(table, 1)
     assert got.equals(table) and got.schema.equals(table.schema, check_metadata=True)
 
@@ -230,14 +234,19 @@ def test_polars_frames_and_series_come_back_equal():
 
 
 def test_each_backend_takes_its_own_kind_and_returns_it():
-    for backend, obj in ((FrameBackend(), pd.DataFrame({"a": ["x", None]})), (SeriesBackend(), pd.Series([1, 2]))):
+    for backend, obj in (
+        (FrameBackend(), pd.DataFrame({"a": ["x", None]})),
+        (SeriesBackend(), pd.Series([1, 2])),
+    ):
         assert backend.accepts(obj) and not backend.accepts([1])
         assert_same(backend.decode(backend.encode(obj), backend.format), obj)
     assert ArrowBackend().accepts(pa.table({"a": [1]})) and not ArrowBackend().accepts(pd.DataFrame())
 
 
 def test_columns_that_are_read_can_be_changed():
-    frame = round_trip(pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": pd.array([1, None], dtype="Int64")}), 10)
+    frame = round_trip(
+        pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": pd.array([1, None], dtype="Int64")}), 10
+    )
     frame.loc[0, "a"] = 5
     frame.loc[0, "b"] = "z"
     frame.loc[0, "c"] = 7

@@ -80,9 +80,18 @@ def test_a_failing_command_step_is_reported_and_stops_the_rest(events):
 def test_up_is_the_documented_sequence_of_steps(layout):
     ids = [step.id for step in Local(ClusterSpec(layout.root)).up()]
     assert ids == [
-        "lock", "preflight", "secrets", "render", "data.start", "data.wait", "mongoinit", "settings", "app.start",
-        "app.wait", "smoke",
-    ]  # fmt: skip
+        "lock",
+        "preflight",
+        "secrets",
+        "render",
+        "data.start",
+        "data.wait",
+        "mongoinit",
+        "settings",
+        "app.start",
+        "app.wait",
+        "smoke",
+    ]
 
 
 def test_asking_for_the_steps_of_up_changes_nothing(layout):
@@ -113,7 +122,9 @@ def test_secrets_open_to_others_are_closed_again(layout):
     assert stat.S_IMODE(layout.secrets.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("text", ["admin_password: x\n", "[", "admin_password: 5\nmongodb_root_password: ''\n", ""])
+@pytest.mark.parametrize(
+    "text", ["admin_password: x\n", "[", "admin_password: 5\nmongodb_root_password: ''\n", ""]
+)
 def test_a_damaged_secrets_file_is_refused_and_not_replaced(layout, text):
     write_file(layout.secrets, text)
     with pytest.raises(ConfigInvalid, match=r"secrets\.yml"):
@@ -124,9 +135,14 @@ def test_a_damaged_secrets_file_is_refused_and_not_replaced(layout, text):
 def test_the_lock_names_its_holder_to_the_next(layout):
     with locked(layout, "omegacli cluster up"):
         holder = lock_holder(layout)
-        assert holder is not None and holder["pid"] == os.getpid() and holder["command"] == "omegacli cluster up"
+        assert (
+            holder is not None and holder["pid"] == os.getpid() and holder["command"] == "omegacli cluster up"
+        )
         assert holder["host"] == socket.gethostname() and holder["since"].endswith("Z")
-        with pytest.raises(Conflict, match=rf"process {os.getpid()} .*omegacli cluster up"), locked(layout, "other"):
+        with (
+            pytest.raises(Conflict, match=rf"process {os.getpid()} .*omegacli cluster up"),
+            locked(layout, "other"),
+        ):
             pass
     with locked(layout, "other") as stale:
         assert stale is None
@@ -179,7 +195,9 @@ def test_an_unusable_value_is_refused_with_what_is_usable(layout, key, value, sa
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["ports: [", "just text", "ports: {mongodb: no}", "prots: {mongodb: 1}", "ports: 5"])
+@pytest.mark.parametrize(
+    "text", ["ports: [", "just text", "ports: {mongodb: no}", "prots: {mongodb: 1}", "ports: 5"]
+)
 def test_a_broken_omega_yml_is_named(layout, text):
     write_file(layout.spec, text)
     with pytest.raises(ConfigInvalid, match=r"omega\.yml"):
@@ -217,7 +235,12 @@ def test_a_mongod_that_does_not_run_fails_the_check(monkeypatch, tmp_path, layou
 
 def test_mongod_is_told_to_stay_on_this_machine_and_to_ask_for_passwords(layout):
     text = mongod.configuration(ClusterSpec(layout.root))
-    for line in ("bindIp: 127.0.0.1", "authorization: enabled", "javascriptEnabled: false", "replSetName: rs0"):
+    for line in (
+        "bindIp: 127.0.0.1",
+        "authorization: enabled",
+        "javascriptEnabled: false",
+        "replSetName: rs0",
+    ):
         assert line in text
 
 

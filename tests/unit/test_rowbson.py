@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import struct
+from itertools import pairwise
 
 import bson
 import numpy as np
@@ -17,7 +18,7 @@ from omegaml.backends import rowbson
 def documents(fields: list[rowbson.Field], rows: int) -> list[bytes]:
     buffer, offsets = rowbson.encode_rows(fields, rows)
     raw = buffer.tobytes()
-    return [raw[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [raw[a:b] for a, b in pairwise(offsets)]
 
 
 def expected(*rows: dict[str, object]) -> list[bytes]:
@@ -32,7 +33,9 @@ def test_documents_of_one_length_are_those_of_bson() -> None:
         rowbson.booleans("b", np.array([True, False, True])),
     ]
     assert documents(fields, 3) == expected(
-        {"i": -1, "f": 0.5, "b": True}, {"i": 0, "f": -0.0, "b": False}, {"i": 2**62, "f": math.inf, "b": True}
+        {"i": -1, "f": 0.5, "b": True},
+        {"i": 0, "f": -0.0, "b": False},
+        {"i": 2**62, "f": math.inf, "b": True},
     )
 
 
@@ -52,7 +55,8 @@ def test_documents_with_text_and_nulls_are_those_of_bson() -> None:
     ]
     assert [bson.decode(d) for d in found] == wanted
     assert found == [
-        bson.encode({**row, "i": None if row["i"] is None else bson.Int64(row["i"])}) for row in wanted  # type: ignore[call-overload]
+        bson.encode({**row, "i": None if row["i"] is None else bson.Int64(row["i"])})
+        for row in wanted  # type: ignore[call-overload]
     ]
 
 
@@ -63,7 +67,11 @@ def test_nan_keeps_its_bits_and_is_no_null() -> None:
 
 
 def test_milliseconds_are_bson_datetimes_before_and_after_1970() -> None:
-    times = [datetime.datetime(1, 1, 1), datetime.datetime(1969, 12, 31, 23, 59, 59, 999000), datetime.datetime(9999, 12, 31)]
+    times = [
+        datetime.datetime(1, 1, 1),
+        datetime.datetime(1969, 12, 31, 23, 59, 59, 999000),
+        datetime.datetime(9999, 12, 31),
+    ]
     ms = np.array(times, "M8[ms]").astype(np.int64)
     assert documents([rowbson.milliseconds("d", ms)], 3) == expected(*({"d": t} for t in times))
 

@@ -74,7 +74,7 @@ def from_arrow(parts: Sequence[pa.Array], type_: ColumnType, rows: int) -> Any:
         case "datetime_tz":
             dtype = pd.DatetimeTZDtype(p["unit"], cells.untag_tz(p["tz"]))
             naive = _ordinals(parts, rows).view(f"M8[{p['unit']}]")
-            return pd.DatetimeIndex(naive).tz_localize("UTC").tz_convert(dtype.tz)._data
+            return pd.DatetimeIndex(naive).tz_localize("UTC").tz_convert(dtype.tz).array
         case "period":
             return pd.arrays.PeriodArray(_ordinals(parts, rows), dtype=pd.PeriodDtype(p["freq"]))
         case "masked":
