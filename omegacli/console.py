@@ -6,6 +6,7 @@ Messages, progress and questions go to stderr.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -187,7 +188,27 @@ def stdin() -> BinaryIO:
     """Standard input as bytes. Raises InvalidInput when it is a terminal, where a pipe was meant."""
     if sys.stdin.isatty():
         raise InvalidInput("- reads standard input, and nothing is piped in", hint="pipe a file: ... < FILE")
-    return sys.stdin.buffer
+    return io.BufferedReader(_Pipe(sys.stdin.fileno()))
+
+
+class _Pipe(io.RawIOBase):
+    """Standard input, waited for in short turns.
+
+    A signal that arrives just before a blocking read would be seen only when that returns, maybe never.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        from select import select
+
+        while not select([self._fd], [], [], 0.2)[0]:
+            pass
+        return os.readv(self._fd, [buffer])
 
 
 def stdout() -> BinaryIO:

@@ -188,6 +188,8 @@ def _run(words: list[str]) -> int:
     app = build(noun if noun in COMMANDS else None, verb)
     command = typer.main.get_command(app)
     result = command.main(args=rest, prog_name="omegacli", standalone_mode=False)
+    if result == 130:  # the parser turns SIGINT into this code
+        raise KeyboardInterrupt
     return result if isinstance(result, int) and result else console.exit_code()
 
 

@@ -1,4 +1,4 @@
-"""Setting up a MongoDB server: its replica set, its root user, its accounts. Every function may be repeated."""
+"""Setting up a MongoDB server: its replica set, its root user, its accounts. Each may be repeated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _UNAUTHORIZED, _AUTH_FAILED, _ALREADY_INITIALIZED, _USER_EXISTS = 13, 18, 23, 51
 def account_url(port: int, userid: str, password: str, host: str = "127.0.0.1") -> str:
     """The URL by which an account reaches its own database."""
     database = mongo_database(userid)
-    return f"mongodb://{userid}:{quote(password, safe='')}@{host}:{port}/{database}?directConnection=true&authSource={database}"
+    login = f"{userid}:{quote(password, safe='')}"
+    return f"mongodb://{login}@{host}:{port}/{database}?directConnection=true&authSource={database}"
 
 
 def ping(url: str, timeout: float = 3.0) -> str:

@@ -101,8 +101,9 @@ def _aligned(found: pd.Series, index: pd.Index, **fill: int) -> pd.Series:
     return found if found.index.equals(index) else found.reindex(index, **fill)
 
 
-def _grouped(values: pd.DataFrame | pd.Series, by: Any, sort: bool = False) -> Any:
-    return values.groupby(by, sort=sort, observed=True, dropna=True)
+def _grouped(values: pd.Series, by: list[pd.Series], sort: bool = False) -> Any:
+    # without names: pandas 2 would look a key's name up in the values
+    return values.groupby([key.rename(None) for key in by], sort=sort, observed=True, dropna=True)
 
 
 def _regrouped(stacked: pd.DataFrame | pd.Series, sort: bool = False) -> Any:

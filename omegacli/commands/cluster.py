@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,7 +130,8 @@ def _cluster(command: str, target: str | None, name: str | None, values: list[st
     if target:
         changes["target"] = target
     path = Path(console.options.config) if console.options.config else None
-    cluster = spec.with_values(spec.read(_root(name, path), name), changes)
+    root = spec.find_root(name, console.options.root, console.options.context, path)
+    cluster = spec.with_values(spec.read(root, name), changes)
     if name and cluster.name != name:
         raise NotFound(f"the cluster in {cluster.root} is called {cluster.name!r}", hint="leave --name out")
     return Local(
@@ -141,21 +141,6 @@ def _cluster(command: str, target: str | None, name: str | None, values: list[st
         timeout=console.options.timeout or 60.0,
         warn=console.warn,
     )
-
-
-def _root(name: str | None, path: Path | None) -> Path:
-    from omegaml import config
-
-    given = console.options.root or os.environ.get("OMEGACLI_ROOT")
-    if given:
-        return Path(given).expanduser().absolute()
-    clusters = config.home() / "clusters"
-    if name is None:
-        current = console.options.context or config.ConfigFile(path).read().get(config.CURRENT)
-        name = current if current and (clusters / str(current) / "secrets.yml").exists() else "default"
-    if Path(str(name)).name != name or str(name).startswith("."):
-        raise InvalidInput(f"{name!r} cannot name a cluster", hint="letters, digits, - and _")
-    return clusters / str(name)
 
 
 def _do(steps: list[Step], start: str | None = None) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from omegacli import connect, console, literals, transfer
+from omegacli import connect, console, formats, literals, transfer
 from omegaml.errors import Conflict, InvalidInput, NotFound, OmegaError, Partial
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def get(
         console.show("datasets.get", _data(obj))
         return
     if chosen in (None, "binary") and format is None:
-        chosen = transfer.natural_format(obj)
+        chosen = formats.natural_format(obj)
     assert chosen is not None
     transfer.write_file(obj, file, chosen)
     _written(name, file, chosen)
@@ -407,7 +407,7 @@ def _data(obj: Any) -> Any:
         obj = obj.to_pandas()
     if type(obj).__name__ == "Series":
         obj = obj.to_frame(name="value" if obj.name is None else obj.name)
-    return transfer.records(obj) if type(obj).__name__ == "DataFrame" else obj
+    return formats.records(obj) if type(obj).__name__ == "DataFrame" else obj
 
 
 def _show_rows(schema: str, obj: Any, limit: int | None) -> None:
@@ -432,13 +432,13 @@ def _export_one(om: Omega, meta: Metadata, folder: Path, number: int, format: st
             transfer.copy_stream(stream, str(folder / entry["file"]), meta.bytes)
         return entry
     obj = om.datasets.get(meta.name)
-    natural = transfer.natural_format(obj)
+    natural = formats.natural_format(obj)
     if type(obj).__name__ == "ndarray":
         natural = "npy"
     chosen = format if type(obj).__name__ in ("DataFrame", "Series", "Table") else natural
     suffix = {"excel": "xlsx", "binary": "bin"}.get(chosen, chosen)
     entry |= {"file": f"{number:05d}.{suffix}", "format": chosen}
-    entry["index"] = type(obj).__name__ == "DataFrame" and transfer.has_telling_index(obj)
+    entry["index"] = type(obj).__name__ == "DataFrame" and formats.has_telling_index(obj)
     transfer.write_file(obj, str(folder / entry["file"]), chosen)
     return entry
 

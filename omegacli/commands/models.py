@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from omegacli import connect, console, literals, transfer
+from omegacli import connect, console, formats, literals, transfer
 from omegaml.errors import Conflict, InvalidInput, NotFound, NotStorable, Unavailable
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ def show_answer(schema: str, answer: Any) -> None:
     if hasattr(answer, "toarray"):
         answer = answer.toarray()  # a sparse matrix
     if type(answer).__name__ == "DataFrame":
-        console.show(schema, transfer.records(answer))
+        console.show(schema, formats.records(answer))
         return
     data = console.plain(answer)
     if isinstance(data, list) and data and isinstance(data[0], list):

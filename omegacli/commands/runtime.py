@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from omegacli import connect, console, transfer
+from omegacli import connect, console, formats
 from omegaml.errors import TimedOut, Unavailable
 
 app = typer.Typer()
@@ -56,7 +56,7 @@ def result(
 
 def _show(answer: Any) -> None:
     if type(answer).__name__ == "DataFrame":
-        console.show("runtime.result", transfer.records(answer))
+        console.show("runtime.result", formats.records(answer))
     else:
         console.show("runtime.result", console.plain(answer))
 

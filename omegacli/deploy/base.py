@@ -1,4 +1,4 @@
-"""What every target shares: the files of a cluster's root, its lock, and the seam that a target implements."""
+"""What every target shares: the files of a cluster's root, its lock, and what a target implements."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Status:
 
 
 class Deployer(Protocol):
-    """What a target (local, compose, swarm, k8s) knows how to do. Deciding is apart from doing: steps are data."""
+    """What a target (local, compose, swarm, k8s) can do. Deciding is apart from doing: steps are data."""
 
     def up(self) -> list[Step]: ...
     def down(self) -> list[Step]: ...

@@ -1,4 +1,4 @@
-"""Checks of this machine for the local target; they change nothing. `up` does the first of them, `doctor` all."""
+"""Checks of this machine for the local target; they change nothing. `up` does some, `doctor` all."""
 
 from __future__ import annotations
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import yaml
 
-from omegacli.deploy import checks, mongod, processes, secrets, spec, supervisor
-from omegacli.deploy.base import ServiceState, Status, locked, make_dir, write_file
+from omegacli.deploy import checks, mongod, observe, processes, secrets, spec, supervisor
+from omegacli.deploy.base import Status, locked, make_dir, write_file
 from omegacli.deploy.spec import ClusterSpec
 from omegacli.deploy.steps import Step
 from omegacli.deploy.supervisor import Service
 from omegaml import admin, config
-from omegaml.errors import Conflict, NotFound, OmegaError, PortInUse, PreflightFailed, TimedOut, Unavailable
+from omegaml.errors import Conflict, NotFound, PortInUse, PreflightFailed, TimedOut, Unavailable
 
 ACCOUNT = "admin"
 TAIL = 30
@@ -119,9 +118,9 @@ class Local:
     def status(self) -> Status:
         """The state of every service, as found on this machine and not as last written down."""
         self.known()
-        states = [self._supervisor_state()]
+        states = [observe.supervisor_state(self.layout)]
         for service in self._services():
-            states.append(self._service_state(service))
+            states.append(observe.service_state(self.layout, service, self.account_url()))
         running = [state.state == "running" for state in states]
         return Status("ok" if all(running) else "degraded" if any(s.pid for s in states) else "down", states)
 
@@ -148,10 +147,10 @@ class Local:
         for name in chosen:
             path = self.layout.log(name)
             places[name] = path.stat().st_size if path.exists() else 0
-            yield from ((name, line) for line in _tail(path, lines))
+            yield from ((name, line) for line in observe.tail(path, lines))
         while follow:
             for name in chosen:
-                places[name], new = _after(self.layout.log(name), places[name])
+                places[name], new = observe.after(self.layout.log(name), places[name])
                 yield from ((name, line) for line in new)
             time.sleep(0.3)
 
@@ -203,7 +202,6 @@ class Local:
         layout = self.layout
         made = secrets.load(layout)
         make_dir(layout.keyfile.parent.parent)
-        # the contract wants every file written, whatever the first ones say: no `or` here
         written = [
             spec.write(self.spec),
             write_file(layout.mongod_conf, mongod.configuration(self.spec), 0o644),
@@ -213,7 +211,7 @@ class Local:
         for folder in (layout.mongodb_data, layout.logs):
             make_dir(folder)
         if layout.runner_config.exists() and layout.runner_config.read_text() != self._runner_settings():
-            layout.runner_config.unlink()  # so that no runner starts with it before `app.start` writes the new one
+            layout.runner_config.unlink()  # no runner may start with it before `app.start` writes the new one
         return any(written)
 
     def _described(self) -> list[Service]:
@@ -250,7 +248,7 @@ class Local:
         return [Service(name, []) for name in names]
 
     def _start(self) -> bool:
-        """Start the supervisor, which starts or adopts the rest. Services of an older configuration end first."""
+        """Start the supervisor, which starts or adopts the rest; outdated services are stopped first."""
         services = self._services()
         found = [(service, supervisor.find(self.layout, service)) for service in services]
         outdated = any(process and process.config != service.config for service, process in found)
@@ -263,16 +261,7 @@ class Local:
             self._stop()
         if processes.running(self.layout.process("supervisor")):
             return False
-        with open(self.layout.log("supervisor"), "ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "omegacli.deploy.supervisor", str(self.layout.root)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd=self.layout.root,
-                env=_environment(),
-            )
+        child = supervisor.launch(self.layout)
         deadline = time.monotonic() + self.timeout
         while not processes.running(self.layout.process("supervisor")):
             if child.poll() is not None or time.monotonic() > deadline:
@@ -309,12 +298,11 @@ class Local:
 
     def _wait_app(self) -> bool:
         for service in self._services():
-            self._until(
-                lambda service=service: self._service_state(service).state == "running",  # type: ignore[misc]
-                service.name,
-                f"{service.name} does not run",
-            )
+            self._until(partial(self._runs, service), service.name, f"{service.name} does not run")
         return False
+
+    def _runs(self, service: Service) -> bool:
+        return observe.service_state(self.layout, service, self.account_url()).state == "running"
 
     def _smoke(self) -> bool:
         from omegaml.omega import Omega
@@ -362,8 +350,7 @@ class Local:
     def _remove_data(self) -> bool:
         if self.status().state != "down":
             raise Conflict("services still run; data was not removed", hint="omegacli cluster stop")
-        removed = [_remove(self.layout.data), _remove(self.layout.secrets), _remove(self.layout.spec)]
-        return any(removed)
+        return any([_remove(path) for path in (self.layout.data, self.layout.secrets, self.layout.spec)])
 
     def _remove_state(self, volumes: bool) -> bool:
         self._held.close()
@@ -371,47 +358,6 @@ class Local:
         if volumes and self.layout.root.exists() and not any(self.layout.root.iterdir()):
             self.layout.root.rmdir()
         return any(removed)
-
-    # seeing
-
-    def _supervisor_state(self) -> ServiceState:
-        path = self.layout.process("supervisor")
-        process = processes.running(path)
-        if process:
-            return ServiceState("supervisor", "running", process.pid, since=process.since)
-        killed = path.exists()
-        return ServiceState(
-            "supervisor",
-            "failed" if killed else "stopped",
-            message="it was killed; `omegacli cluster up` starts another" if killed else "",
-        )
-
-    def _service_state(self, service: Service) -> ServiceState:
-        process = supervisor.find(self.layout, service)
-        if process is None:
-            supervised = processes.running(self.layout.process("supervisor")) is not None
-            left = processes.load(self.layout.process(service.name))
-            state = "starting" if supervised else "stopped"
-            return ServiceState(service.name, state, None, service.port, left.restarts if left else 0)
-        state, message = "running", ""
-        try:
-            if service.name == "mongodb":
-                admin.ping(self.account_url(), timeout=2.0)
-            elif service.name == "runner" and process.pid not in self._runner_pids():
-                state, message = "starting", "it has not reported to the database yet"
-        except OmegaError as error:
-            state, message = "starting", error.message
-        return ServiceState(
-            service.name, state, process.pid, service.port, process.restarts, process.since, message
-        )
-
-    def _runner_pids(self) -> list[int]:
-        from omegaml.mongo import connect
-        from omegaml.runtime.tasks import Tasks
-
-        url = self.account_url()
-        runners = Tasks(connect(url, 2.0).get_default_database(), url).runners()
-        return [runner["pid"] for runner in runners]
 
     def _until(self, ready: Callable[[], bool], service: str, problem: str) -> None:
         """Wait for `ready`. Gives up early on a service that ends again and again."""
@@ -431,7 +377,9 @@ class Local:
     def _failed(self, problem: str, services: list[str]) -> Unavailable:
         """The error for a service that does not come up, with the last lines of its log, secrets masked."""
         mask = secrets.load(self.layout).mask
-        tails = {name: [mask(line) for line in _tail(self.layout.log(name), TAIL)] for name in services}
+        tails = {
+            name: [mask(line) for line in observe.tail(self.layout.log(name), TAIL)] for name in services
+        }
         for name, lines in tails.items():
             for line in lines:
                 self.warn(f"{name}: {line[:300]}")
@@ -442,18 +390,6 @@ def _digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
-def _environment() -> dict[str, str]:
-    """This process's environment, with the packages it found kept findable from another folder."""
-    environment = dict(os.environ)
-    here = Path(__file__).resolve().parents[2]
-    if here.name not in (
-        "site-packages",
-        "dist-packages",
-    ):  # a checkout; the others are found without our help
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
-    return environment
-
-
 def _remove(path: Path) -> bool:
     if not path.exists():
         return False
@@ -462,29 +398,3 @@ def _remove(path: Path) -> bool:
     except OSError as error:
         raise Unavailable(f"cannot remove {path}: {error.strerror}", hint="check the rights") from error
     return True
-
-
-def _tail(path: Path, lines: int) -> list[str]:
-    """The last lines of a file, read from its end."""
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 1000 * (lines + 1)))
-            return file.read().decode(errors="replace").splitlines()[-lines:] if lines else []
-    except OSError:
-        return []
-
-
-def _after(path: Path, place: int) -> tuple[int, list[str]]:
-    """What was added to a file after `place`, in whole lines, and the new place; from 0 again if it shrank."""
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(place if place <= size else 0)
-            start = file.tell()
-            whole, newline, _ = file.read().rpartition(b"\n")
-    except OSError:
-        return 0, []
-    if not newline:
-        return start, []
-    return start + len(whole) + 1, whole.decode(errors="replace").splitlines()

@@ -72,11 +72,11 @@ def running(path: Path) -> Process | None:
 
 
 def birth(pid: int) -> str:
-    """When process `pid` was started, in the system's own words; "" if there is none (or only its remains)."""
+    """When process `pid` was started, in the system's own words; "" if there is none, or its remains."""
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():
         try:
-            # the command, in brackets, may itself hold spaces and brackets: count from the last one (proc(5))
+            # the command, in brackets, may itself hold spaces and brackets: count from the last (proc(5))
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             return ""

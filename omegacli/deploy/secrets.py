@@ -34,7 +34,7 @@ def generate() -> Secrets:
     return Secrets(
         mongodb_root_password=_password(),
         admin_password=_password(),
-        # mongod takes 6 to 1024 base64 characters (mongodb.com/docs/manual/core/security-internal-authentication)
+        # 6 to 1024 characters (mongodb.com/docs/manual/core/security-internal-authentication)
         mongodb_keyfile=base64.b64encode(secrets.token_bytes(512)).decode(),
     )
 

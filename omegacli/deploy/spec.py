@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from omegacli.deploy.base import Layout, write_file
+from omegaml import config
 from omegaml.errors import ConfigInvalid, InvalidInput
 
 TARGETS = ("local",)
@@ -67,6 +69,25 @@ def _flat(spec: ClusterSpec) -> dict[str, Any]:
         elif item.name != "root":
             values[item.name] = value
     return values
+
+
+def find_root(
+    name: str | None = None,
+    root: str | None = None,
+    context: str | None = None,
+    config_file: Path | None = None,
+) -> Path:
+    """Where the cluster lies: `root`, OMEGACLI_ROOT, that of `name`, the context's, or `default`."""
+    given = root or os.environ.get("OMEGACLI_ROOT")
+    if given:
+        return Path(given).expanduser().absolute()
+    clusters = config.home() / "clusters"
+    if name is None:
+        current = context or config.ConfigFile(config_file).read().get(config.CURRENT)
+        name = str(current) if current and Layout(clusters / str(current)).secrets.exists() else "default"
+    if not name or Path(name).name != name or name.startswith("."):
+        raise InvalidInput(f"{name!r} cannot name a cluster", hint="letters, digits, - and _")
+    return clusters / name
 
 
 def read(root: Path, name: str | None = None) -> ClusterSpec:
@@ -141,7 +162,7 @@ def _convert(key: str, value: Any, kind: type) -> Any:
 
 
 def write(spec: ClusterSpec) -> bool:
-    """Bring omega.yml in line with `spec`; a file that already says the same is left as it is, comments and all."""
+    """Bring omega.yml in line with `spec`; one that says the same already is left alone."""
     path = spec.layout.spec
     if path.exists() and read(spec.root, spec.name) == spec:
         return False

@@ -17,8 +17,8 @@ Emit = Callable[..., None]  # emit(step id, status, **fields), as `omegacli.cons
 class Step:
     """One thing to do, idempotent.
 
-    `run` returns whether it changed anything; or `argv` is a command to execute. `readonly` steps change nothing
-    and are also done in a dry run; `always` steps are done even when a later step is where to begin.
+    `run` returns whether it changed anything; or `argv` is a command to execute. `readonly` steps change
+    nothing and are also done in a dry run; `always` steps are done even when beginning at a later one.
     """
 
     id: str

@@ -78,6 +78,24 @@ def find(layout: Layout, service: Service) -> Process | None:
     return Process(pid, processes.birth(pid), now(), config=service.config)
 
 
+def launch(layout: Layout) -> subprocess.Popen[bytes]:
+    """Start a supervisor that outlives this process; its words go to logs/supervisor.log."""
+    environment = dict(os.environ)
+    here = Path(__file__).resolve().parents[2]
+    if here.name not in ("site-packages", "dist-packages"):  # a checkout: found only with our help
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
+    with open(layout.log("supervisor"), "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "omegacli.deploy.supervisor", str(layout.root)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=layout.root,
+            env=environment,
+            start_new_session=True,
+        )
+
+
 @dataclass
 class Watched:
     """A service and its process."""

@@ -27,7 +27,7 @@ from omegaml.backends.rowtypes import (
     store,
     values_of,
 )
-from omegaml.errors import FormatTooNew, Mismatch, NotFound, NotStorable
+from omegaml.errors import FormatTooNew, NotFound, NotStorable
 
 ROWID = "_om#rowid"
 INDEX = "_idx#"
@@ -75,7 +75,7 @@ class SeriesRowsBackend:
         return isinstance(obj, pd.Series)
 
     def encode(self, obj: pd.Series) -> Rows:
-        """Return the rows of `obj`. Raises NotStorable for a dtype or value that would not come back equal."""
+        """Return the rows of `obj`. Raises NotStorable for what would not come back equal."""
         check_cell("the series' name", obj.name)
         frame = obj.to_frame(name=str(obj.name))
         frame.attrs, frame.flags.allows_duplicate_labels = obj.attrs, obj.flags.allows_duplicate_labels
@@ -135,34 +135,6 @@ def field_of(meta: Meta, text: str) -> str:
         if text == "index" and len(names) == 1:
             return index_fields(meta)[0]
         raise
-
-
-def check_append(old: Meta, new: Meta) -> None:
-    """Raise Mismatch, naming the column, unless rows of `new` can be added to a dataset of `old`."""
-    there, here = old.get("omega") or {}, new.get("omega") or {}
-    fields = [stored for _, stored in old["columns"]]
-    if fields != [stored for _, stored in new["columns"]]:
-        pairs = zip(data_fields(old), data_fields(new), strict=False)
-        differ = next((b for a, b in pairs if a != b), "the index or the number of columns")
-        raise Mismatch(
-            f"the rows to append have other columns: {differ}",
-            hint=f"the dataset has {', '.join(data_fields(old))}",
-        )
-    for field, dtype in old["dtypes"].items():
-        if new["dtypes"].get(field) != dtype:
-            raise Mismatch(
-                f"column {field} is {dtype} in the dataset and {new['dtypes'].get(field)} in the new rows"
-            )
-    if "types" not in there:
-        return
-    for field, a, b in zip(data_fields(old), there["types"], here["types"], strict=True):
-        if a != b:
-            raise Mismatch(
-                f"column {field} has another dtype in the dataset than in the new rows", hint=f"{a}, {b}"
-            )
-    if there["columns"] != here["columns"] or there.get("series") != here.get("series"):
-        raise Mismatch("the rows to append have other column labels than the dataset")
-    _check_index(there["index"], here["index"], int(old["rows"]))
 
 
 def _encode(frame: pd.DataFrame, series: list[Any] | None) -> Rows:
@@ -374,19 +346,6 @@ def _restore_index(doc: Meta) -> pd.Index:
         return pd.RangeIndex(*doc["range"], name=doc["names"][0])
     arrays = [restore(level["values"], level["of"]) for level in doc["levels"]]
     return _index(arrays, doc["names"], doc["multi"], doc.get("freq"))
-
-
-def _check_index(there: Meta, here: Meta, rows: int) -> None:
-    if there["names"] != here["names"]:
-        raise Mismatch(f"the new rows have an index named {here['names']}, not {there['names']}")
-    if "range" in there and "range" in here:
-        start, step = there["range"]
-        if here["range"] not in ([0, 1], [start + step * rows, step]):
-            raise Mismatch("the new rows have a range index that does not go on where the dataset ends")
-    elif there.get("levels") != here.get("levels"):
-        raise Mismatch(
-            "the new rows have another kind of index than the dataset", hint="reset_index() first?"
-        )
 
 
 def _field_names(columns: pd.Index) -> list[str]:

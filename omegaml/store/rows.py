@@ -18,8 +18,8 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError, WriteError
 
 from omegaml.backends.base import Rows
-from omegaml.backends.rows import ROWID, check_append, data_fields, field_of, index_fields, position
-from omegaml.errors import Corrupt, InvalidInput
+from omegaml.backends.rows import ROWID, data_fields, field_of, index_fields, position
+from omegaml.errors import Corrupt, InvalidInput, Mismatch
 from omegaml.metadata import COLLECTION
 from omegaml.mongo import translated
 from omegaml.query import Expr, to_mongo
@@ -71,7 +71,7 @@ class RowsStorage:
         """
         collection, old, meta = doc["collection"], dict(doc["kind_meta"]), dict(payload.meta)
         keys = _index_keys(meta, meta.pop("indexes", ()))
-        check_append(old, meta)
+        _check_append(old, meta)
         with translated():
             return self._append(db, collection, payload, doc, keys, fields)
 
@@ -214,6 +214,47 @@ class _Sequence(RawBSONDocument):
     @property
     def raw(self) -> bytes:
         return self._data
+
+
+def _check_append(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise Mismatch, naming the column, unless rows of `new` can be added to a dataset of `old`."""
+    there, here = old.get("omega") or {}, new.get("omega") or {}
+    fields = [stored for _, stored in old["columns"]]
+    if fields != [stored for _, stored in new["columns"]]:
+        pairs = zip(data_fields(old), data_fields(new), strict=False)
+        differ = next((b for a, b in pairs if a != b), "the index or the number of columns")
+        raise Mismatch(
+            f"the rows to append have other columns: {differ}",
+            hint=f"the dataset has {', '.join(data_fields(old))}",
+        )
+    for field, dtype in old["dtypes"].items():
+        if new["dtypes"].get(field) != dtype:
+            raise Mismatch(
+                f"column {field} is {dtype} in the dataset and {new['dtypes'].get(field)} in the new rows"
+            )
+    if "types" not in there:
+        return
+    for field, a, b in zip(data_fields(old), there["types"], here["types"], strict=True):
+        if a != b:
+            raise Mismatch(
+                f"column {field} has another dtype in the dataset than in the new rows", hint=f"{a}, {b}"
+            )
+    if there["columns"] != here["columns"] or there.get("series") != here.get("series"):
+        raise Mismatch("the rows to append have other column labels than the dataset")
+    _check_index(there["index"], here["index"], int(old["rows"]))
+
+
+def _check_index(there: Mapping[str, Any], here: Mapping[str, Any], rows: int) -> None:
+    if there["names"] != here["names"]:
+        raise Mismatch(f"the new rows have an index named {here['names']}, not {there['names']}")
+    if "range" in there and "range" in here:
+        start, step = there["range"]
+        if here["range"] not in ([0, 1], [start + step * rows, step]):
+            raise Mismatch("the new rows have a range index that does not go on where the dataset ends")
+    elif there.get("levels") != here.get("levels"):
+        raise Mismatch(
+            "the new rows have another kind of index than the dataset", hint="reset_index() first?"
+        )
 
 
 def _insert(db: Database[Any], collection: str, batches: Iterable[tuple[memoryview, Sequence[int]]]) -> int:

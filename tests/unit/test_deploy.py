@@ -178,6 +178,26 @@ def test_omega_yml_holds_only_what_differs_and_is_not_rewritten(layout):
     assert layout.spec.read_text().startswith("# mine")
 
 
+def test_the_root_comes_from_the_flag_the_environment_the_name_or_the_default(monkeypatch, tmp_path):
+    monkeypatch.setenv("OMEGA_HOME", str(tmp_path))
+    monkeypatch.delenv("OMEGACLI_ROOT", raising=False)
+    assert spec.find_root() == tmp_path / "clusters" / "default"
+    assert spec.find_root("two") == tmp_path / "clusters" / "two"
+    secrets.ensure(Layout(tmp_path / "clusters" / "three"))
+    assert spec.find_root(context="three") == tmp_path / "clusters" / "three"
+    assert spec.find_root(context="elsewhere") == tmp_path / "clusters" / "default"
+    monkeypatch.setenv("OMEGACLI_ROOT", "/srv/omega")
+    assert spec.find_root("two") == Path("/srv/omega")
+    assert spec.find_root("two", root="/srv/other") == Path("/srv/other")
+
+
+@pytest.mark.parametrize("name", ["../x", ".hidden", "a/b", ""])
+def test_a_name_that_would_lead_elsewhere_is_refused(monkeypatch, name):
+    monkeypatch.delenv("OMEGACLI_ROOT", raising=False)
+    with pytest.raises(InvalidInput, match="cannot name a cluster"):
+        spec.find_root(name)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
