@@ -45,7 +45,9 @@ def read(stream: BinaryIO, path: str, format: str, options: dict[str, Any]) -> A
         "npy": _npy,
     }
     if format not in readers:
-        raise InvalidInput(f"{called(path)} is no file of data", hint=f"--format {', '.join(['csv', *readers])}")
+        raise InvalidInput(
+            f"{called(path)} is no file of data", hint=f"--format {', '.join(['csv', *readers])}"
+        )
     return readers[format](data, path)
 
 

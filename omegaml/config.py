@@ -35,7 +35,7 @@ class Setting:
 
     def parse(self, value: Any, origin: str) -> Any:
         """Return `value` as the setting's type. Raises ConfigInvalid naming where it came from."""
-        if value is None or isinstance(value, self.type) and not isinstance(value, bool):
+        if value is None or (isinstance(value, self.type) and not isinstance(value, bool)):
             return value
         try:
             return self.type(value)
@@ -135,8 +135,13 @@ def load(path: Path | None = None, context: str | None = None, **overrides: Any)
     ]
     values = {}
     for s in SETTINGS:
-        origin, value = next(((o, src[s.name]) for o, src in sources if src.get(s.name) not in (None, "")), ("default", s.default))
-        values[s.name] = Value(s.parse(value, origin), f"{origin} {s.env}" if origin == "environment" else origin)
+        origin, value = next(
+            ((o, src[s.name]) for o, src in sources if src.get(s.name) not in (None, "")),
+            ("default", s.default),
+        )
+        values[s.name] = Value(
+            s.parse(value, origin), f"{origin} {s.env}" if origin == "environment" else origin
+        )
     for name in overrides:
         setting(name)
     return Config(file.path, chosen, values)

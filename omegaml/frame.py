@@ -66,7 +66,7 @@ class LazyFrame(Frames):
     def filter(self, q: Q | Expr | None = None, **filters: Any) -> LazyFrame:
         """Keep the rows that match, as `filter(sales__gte=100)` or `filter(Q(a=1) | Q(b=2))`."""
         self._check_no_range("filter")
-        expr = where(q, filters, Labels(self.reader.schema))
+        expr = where(q, filters, Labels(self.reader.schema.find))
         if expr is None:
             return self
         for column in expr.columns():
@@ -249,7 +249,7 @@ class LazyFrame(Frames):
     # --- names
 
     def _has(self, label: Any) -> bool:
-        return str(label) in Labels(self.reader.schema)
+        return str(label) in Labels(self.reader.schema.find)
 
     def _find(self, label: Any) -> int:
         """Return the position of a stored column by its label, of any type, or by its text."""

@@ -65,7 +65,8 @@ def database_name(url: str) -> str:
         name = parse_uri(url, validate=False)["database"]
     if not name:
         raise InvalidInput(
-            f"the URL of {address(url)} names no database", hint="OMEGA_MONGO_URL=mongodb://user:...@host:port/database"
+            f"the URL of {address(url)} names no database",
+            hint="OMEGA_MONGO_URL=mongodb://user:...@host:port/database",
         )
     return str(name)
 
@@ -87,7 +88,9 @@ def translate(e: errors.PyMongoError, url: str = "") -> OmegaError:
     where = address(url) if url else found[0] if found else "the database"
     code = getattr(e, "code", None)
     if code == _AUTH_FAILED:
-        return AuthFailed(f"{where} does not accept this user and password", hint="omegacli config list --show-origin")
+        return AuthFailed(
+            f"{where} does not accept this user and password", hint="omegacli config list --show-origin"
+        )
     if code == _NOT_AUTHORIZED:
         return Forbidden(f"this user may not do that on {where}", hint="omegacli config list --show-origin")
     if code == _OUT_OF_DISK or "No space left" in str(e):
@@ -97,9 +100,14 @@ def translate(e: errors.PyMongoError, url: str = "") -> OmegaError:
     if isinstance(e, errors.DuplicateKeyError):
         return Conflict("an object of that name was made meanwhile", hint="try again")
     if isinstance(e, errors.ConnectionFailure):
-        return Unavailable(f"no MongoDB server answers at {where}", hint="start one with `omegacli cluster up`")
+        return Unavailable(
+            f"no MongoDB server answers at {where}", hint="start one with `omegacli cluster up`"
+        )
     if isinstance(e, errors.DocumentTooLarge):
         return InvalidInput("the object does not fit a MongoDB document of 16 MB")
     if isinstance(e, errors.InvalidURI | errors.ConfigurationError | errors.InvalidName):
-        return InvalidInput(f"the MongoDB URL cannot be used: {e}", hint="mongodb://user:password@host:port/database")
-    return OmegaError(f"{where} refused: {getattr(e, 'details', None) and (e.details or {}).get('errmsg') or e}")  # type: ignore[attr-defined]
+        return InvalidInput(
+            f"the MongoDB URL cannot be used: {e}", hint="mongodb://user:password@host:port/database"
+        )
+    reason = (getattr(e, "details", None) or {}).get("errmsg") or e
+    return OmegaError(f"{where} refused: {reason}")

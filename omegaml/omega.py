@@ -22,7 +22,9 @@ class Omega:
         mongo_url: the database, instead of the one the settings name.
     """
 
-    def __init__(self, config: Config | None = None, bucket: str | None = None, mongo_url: str | None = None) -> None:
+    def __init__(
+        self, config: Config | None = None, bucket: str | None = None, mongo_url: str | None = None
+    ) -> None:
         self.config = config or settings.load(OMEGA_MONGO_URL=mongo_url, OMEGA_BUCKET=bucket)
         self.bucket: str = bucket or self.config.get("OMEGA_BUCKET")
         self._mongo_url = mongo_url

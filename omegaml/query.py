@@ -22,7 +22,7 @@ from omegaml.errors import InvalidInput, Mismatch, NotFound
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from omegaml.backends.columnar.schema import ColumnType, Schema
+    from omegaml.backends.columnar.schema import ColumnType
 
     Column = Callable[[str], tuple[pa.Array, ColumnType]]
     Stats = Callable[[str], tuple[list[Any], list[Any], list[Any], ColumnType] | None]
@@ -161,7 +161,7 @@ def where(
     """Return the condition that `q` and all of `filters` match, or None if there is none.
 
     Args:
-        labels: the column names as text, or `Labels(schema)`. With them `a__b=1` finds a column labelled
+        labels: the column names as text, or `Labels`. With them `a__b=1` finds a column labelled
             `a__b`; without them such a column is written `a__b__eq=1`.
     Raises: InvalidInput for an unknown operator or a value that the operator cannot use.
     """
@@ -336,14 +336,18 @@ def _bson(value: Any) -> Any:
 
 
 class Labels:
-    """The names by which a schema's columns can be asked for, as `labels` of `where`."""
+    """The names by which a dataset's columns can be asked for, as `labels` of `where`.
 
-    def __init__(self, schema: Schema) -> None:
-        self._schema = schema
+    Args:
+        find: returns where the column of a name is; raises NotFound where there is none.
+    """
+
+    def __init__(self, find: Callable[[str], Any]) -> None:
+        self._find = find
 
     def __contains__(self, text: object) -> bool:
         try:
-            self._schema.find(str(text))
+            self._find(str(text))
         except NotFound:
             return False
         except Mismatch:  # more than one column has this name

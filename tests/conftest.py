@@ -15,7 +15,11 @@ from pathlib import Path
 import pytest
 
 os.environ["OMEGA_HOME"] = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"omega-tests-{os.getpid()}")
-for _name in [n for n in os.environ if n.startswith("OMEGA_") and n not in ("OMEGA_HOME", "OMEGA_MONGOD", "OMEGA_STOCK_PYTHON")]:
+for _name in [
+    n
+    for n in os.environ
+    if n.startswith("OMEGA_") and n not in ("OMEGA_HOME", "OMEGA_MONGOD", "OMEGA_STOCK_PYTHON")
+]:
     del os.environ[_name]
 
 
@@ -26,8 +30,19 @@ def free_port() -> int:
 
 
 def mongod_binary() -> str:
-    wheel = Path(sys.prefix, "lib", f"python3.{sys.version_info.minor}", "site-packages", "fiftyone", "db", "bin", "mongod")
-    found = os.environ.get("OMEGA_MONGOD") or shutil.which("mongod") or (str(wheel) if wheel.exists() else None)
+    wheel = Path(
+        sys.prefix,
+        "lib",
+        f"python3.{sys.version_info.minor}",
+        "site-packages",
+        "fiftyone",
+        "db",
+        "bin",
+        "mongod",
+    )
+    found = (
+        os.environ.get("OMEGA_MONGOD") or shutil.which("mongod") or (str(wheel) if wheel.exists() else None)
+    )
     assert found, "no mongod: install the extra [local]"
     return found
 
@@ -46,7 +61,9 @@ def mongo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     url = f"mongodb://127.0.0.1:{port}/?directConnection=true"
     client: MongoClient = MongoClient(url, serverSelectionTimeoutMS=60_000)
     try:
-        client.admin.command("replSetInitiate", {"_id": "rs0", "members": [{"_id": 0, "host": f"127.0.0.1:{port}"}]})
+        client.admin.command(
+            "replSetInitiate", {"_id": "rs0", "members": [{"_id": 0, "host": f"127.0.0.1:{port}"}]}
+        )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:

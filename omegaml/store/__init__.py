@@ -10,7 +10,8 @@ import builtins
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bson import ObjectId
 from pymongo import ReturnDocument, WriteConcern
@@ -18,9 +19,11 @@ from pymongo.errors import DuplicateKeyError
 
 from omegaml import backends
 from omegaml.backends.base import Blob, Documents, Rows, Table
+from omegaml.backends.rows import field_of
 from omegaml.errors import Conflict, Corrupt, FormatTooNew, InvalidInput, Mismatch, NotFound
 from omegaml.metadata import COLLECTION, LATEST, Metadata
 from omegaml.mongo import translated
+from omegaml.query import Labels
 from omegaml.query import where as parse_where
 from omegaml.store.names import VERSIONS, Asked, Names, check_bucket, check_name, is_hidden
 
@@ -108,7 +111,10 @@ class Store:
             return self._append(payload, name, backend, storage, obj, attributes)
         old = self._find(name)
         if old is not None and not replace:
-            raise Conflict(f"there is a {self.noun} {name!r} already", hint="use replace=True or append=True, or another name")
+            raise Conflict(
+                f"there is a {self.noun} {name!r} already",
+                hint="use replace=True or append=True, or another name",
+            )
         with translated():
             written = storage.write(self.db, self.names, payload, self._new(name, backend), False)
         return self._flip(name, backend, storage, written, attributes, tag, keep_versions)
@@ -129,15 +135,25 @@ class Store:
         }
 
     def _flip(
-        self, name: str, backend: Any, storage: Any, written: Any,
-        attributes: Mapping[str, Any] | None, tag: str | None, keep_versions: bool | None,
+        self,
+        name: str,
+        backend: Any,
+        storage: Any,
+        written: Any,
+        attributes: Mapping[str, Any] | None,
+        tag: str | None,
+        keep_versions: bool | None,
     ) -> Metadata:
         """Make what was written visible, in one update of the metadata document."""
         for _ in range(_RETRIES):
             old = self._find(name)
             now = _now()
             attrs = {**((old or {}).get("attributes") or {}), **(attributes or {})}
-            kept = keep_versions if keep_versions is not None else bool((attrs.get("versions") or {}).get("keep"))
+            kept = (
+                keep_versions
+                if keep_versions is not None
+                else bool((attrs.get("versions") or {}).get("keep"))
+            )
             kept = kept or self.prefix == "models/"
             new = {
                 **self._fields(name, backend, written),
@@ -150,7 +166,11 @@ class Store:
             snapshot = None
             if kept:
                 versions = dict(attrs.get("versions") or {})
-                tags = {**(versions.get("tags") or {}), **({tag: new["version"]} if tag else {}), LATEST: new["version"]}
+                tags = {
+                    **(versions.get("tags") or {}),
+                    **({tag: new["version"]} if tag else {}),
+                    LATEST: new["version"],
+                }
                 attrs["versions"] = {**versions, "keep": True, "tags": tags}
                 if old is not None and not self._exact(f"{VERSIONS}{name}/{old.get('version') or 0}"):
                     self._insert_version(old)  # put before versions were asked for
@@ -162,7 +182,9 @@ class Store:
                     self._metadata.insert_one({"_id": ObjectId(), **new})
                 else:
                     before = self._metadata.find_one_and_replace(
-                        {"_id": old["_id"], "version": old.get("version")}, new, return_document=ReturnDocument.BEFORE
+                        {"_id": old["_id"], "version": old.get("version")},
+                        new,
+                        return_document=ReturnDocument.BEFORE,
                     )
                     if before is None:
                         self._drop_version(snapshot)
@@ -175,7 +197,13 @@ class Store:
         raise Conflict(f"{self.noun} {name!r} is being changed by many writers at once", hint="try again")
 
     def _append(
-        self, payload: Any, name: str, backend: Any, storage: Any, obj: Any, attributes: Mapping[str, Any] | None
+        self,
+        payload: Any,
+        name: str,
+        backend: Any,
+        storage: Any,
+        obj: Any,
+        attributes: Mapping[str, Any] | None,
     ) -> Metadata:
         for _ in range(_RETRIES):
             old = self._find(name)
@@ -183,8 +211,12 @@ class Store:
                 with translated():
                     written = storage.write(self.db, self.names, payload, self._new(name, backend), False)
                 new = {
-                    "_id": ObjectId(), **self._fields(name, backend, written), "attributes": dict(attributes or {}),
-                    "created": _now(), "modified": _now(), "version": 1,
+                    "_id": ObjectId(),
+                    **self._fields(name, backend, written),
+                    "attributes": dict(attributes or {}),
+                    "created": _now(),
+                    "modified": _now(),
+                    "version": 1,
                 }
                 try:
                     self._metadata.insert_one(new)
@@ -195,13 +227,17 @@ class Store:
             if old["kind"] != backend.kind:
                 backend = backends.by_kind(old["kind"])
                 if not backend.accepts(obj):
-                    raise Mismatch(f"a {type(obj).__name__} cannot be appended to {self.noun} {name!r} ({old['kind']})")
+                    raise Mismatch(
+                        f"a {type(obj).__name__} cannot be appended to {self.noun} {name!r} ({old['kind']})"
+                    )
                 payload, storage = backend.encode(obj), _storage(backend.payload)
             if self._flip_append(payload, storage, old, attributes):
                 return self.metadata(name)
         raise Conflict(f"{self.noun} {name!r} is being changed by many writers at once", hint="try again")
 
-    def _flip_append(self, payload: Any, storage: Any, old: dict[str, Any], attributes: Mapping[str, Any] | None) -> bool:
+    def _flip_append(
+        self, payload: Any, storage: Any, old: dict[str, Any], attributes: Mapping[str, Any] | None
+    ) -> bool:
         set_attributes = {f"attributes.{k}": v for k, v in (attributes or {}).items()}
         if isinstance(payload, Rows):
             return bool(storage.append(self.db, payload, old, {**set_attributes, "modified": _now()}))
@@ -258,7 +294,9 @@ class Store:
     def copy(self, name: str, new: str, *, replace: bool = False) -> Metadata:
         """Store what `name` holds as `new` too."""
         if self.exists(new) and not replace:
-            raise Conflict(f"there is a {self.noun} {new!r} already", hint="drop it first, or choose another name")
+            raise Conflict(
+                f"there is a {self.noun} {new!r} already", hint="drop it first, or choose another name"
+            )
         source = self._resolve(Asked.parse(name))
         obj = self.get(name)
         backend = backends.by_kind(source["kind"])
@@ -270,14 +308,18 @@ class Store:
         check_name(new)
         try:
             with translated():
-                doc = self._metadata.find_one_and_update(self._key(name), {"$set": {"name": new, "modified": _now()}})
+                doc = self._metadata.find_one_and_update(
+                    self._key(name), {"$set": {"name": new, "modified": _now()}}
+                )
                 if doc is None:
                     raise self._missing(name)
                 for v in self._metadata.find(self._key_of_versions(name), {"name": 1}):
                     moved = f"{VERSIONS}{new}/{v['name'].rsplit('/', 1)[1]}"
                     self._metadata.update_one({"_id": v["_id"]}, {"$set": {"name": moved}})
         except Conflict:
-            raise Conflict(f"there is a {self.noun} {new!r} already", hint="drop it first, or choose another name") from None
+            raise Conflict(
+                f"there is a {self.noun} {new!r} already", hint="drop it first, or choose another name"
+            ) from None
         return self.metadata(new)
 
     # --- reading
@@ -296,7 +338,7 @@ class Store:
         """Return the object, or the selected columns and rows of a dataset.
 
         Args:
-            name: may carry `[a,b]` (these columns), `[^a]` (all but), `@tag` or `@3`, `^` (one version before).
+            name: may carry `[a,b]` (these columns), `[^a]` (all but), `@tag` or `@3`, `^` (a version before).
             version: a number or tag, the same as `@`.
             as_: "pandas", "arrow" or "polars"; what was put where not given.
             limit: at most so many rows, from the first.
@@ -304,7 +346,7 @@ class Store:
         Raises: NotFound (object, version, column), InvalidInput, Corrupt, FormatTooNew.
         """
         asked = Asked.parse(name)
-        expr = parse_where(q, filters)
+        labels = list(columns) if columns is not None else asked.columns
         last: Any = None
         for _ in range(_RETRIES):
             doc = self._resolve(asked, version)
@@ -313,52 +355,78 @@ class Store:
                 from omegaml.store.columns import Stale
 
                 if last is not None and last["kind_meta"] == doc["kind_meta"]:
-                    raise Corrupt(f"parts of {self.noun} {asked.name!r} are gone", hint="restore it from a backup")
+                    raise Corrupt(
+                        f"parts of {self.noun} {asked.name!r} are gone", hint="restore it from a backup"
+                    )
                 last = doc
                 try:
-                    return self._get_table(doc, asked, columns, as_, limit, expr)
+                    return self._get_table(doc, asked, labels, as_, limit, q, filters)
                 except Stale:
                     continue
             storage = _storage(backend.payload)
             if backend.payload is Rows:
-                names = list(columns) if columns is not None else asked.columns
+                expr = parse_where(q, filters, Labels(partial(field_of, doc["kind_meta"])))
                 try:
-                    return storage.get(self.db, self.names, doc, backend, names, asked.excluded, expr, limit)
+                    return storage.get(self.db, self.names, doc, backend, labels, asked.excluded, expr, limit)
                 except Corrupt:
                     if self._resolve(asked, version)["collection"] == doc["collection"]:
                         raise
                     continue  # replaced while it was read
-            if columns is not None or asked.columns or asked.excluded or expr is not None or as_ or limit is not None:
-                raise InvalidInput(f"{self.noun} {asked.name!r} ({doc['kind']}) has no columns to choose from")
+            if labels is not None or asked.excluded or q is not None or filters or as_ or limit is not None:
+                raise InvalidInput(
+                    f"{self.noun} {asked.name!r} ({doc['kind']}) has no columns to choose from"
+                )
             with translated():
                 return backend.decode(storage.read(self.db, self.names, doc), doc.get("format") or 0)
         raise Conflict(f"{self.noun} {asked.name!r} is being replaced all the time", hint="try again")
 
-    def getl(self, name: str, *, version: int | str | None = None, q: Q | None = None, **filters: Any) -> LazyFrame:
+    def getl(
+        self, name: str, *, version: int | str | None = None, q: Q | None = None, **filters: Any
+    ) -> LazyFrame:
         """Return a lazy frame: filters, sorts, groups and joins in bounded memory, reads on `get()`."""
         from omegaml.frame import LazyFrame
 
         asked = Asked.parse(name)
         doc = self._resolve(asked, version)
         reader = self._reader(doc)
-        lazy: LazyFrame = LazyFrame(reader)
-        expr = parse_where(q, filters)
-        if expr is not None:
-            lazy = lazy.filter(expr)
-        if asked.columns or asked.excluded:
-            labels = [str(label) for label in reader.schema.labels]
-            lazy = lazy.select(list(asked.columns) if asked.columns else [c for c in labels if c not in asked.excluded])
+        lazy = LazyFrame(reader).filter(q, **filters)
+        if asked.columns:
+            return lazy.select(list(asked.columns))
+        if asked.excluded:
+            return lazy.select("^" + asked.excluded[0], *asked.excluded[1:])
         return lazy
+
+    def open(self, name: str, *, version: int | str | None = None) -> BinaryIO:
+        """Return a stored file or model as a seekable binary stream, read piece by piece.
+
+        Raises: NotFound, InvalidInput (the object is no file), Corrupt while reading.
+        """
+        doc = self._resolve(Asked.parse(name), version)
+        if self._backend(doc).payload is not Blob:
+            raise InvalidInput(f"{self.noun} {name!r} ({doc['kind']}) is no file", hint="use get() instead")
+        with translated():
+            stream: BinaryIO = _storage(Blob).read(self.db, self.names, doc).data
+        return stream
 
     def _reader(self, doc: Mapping[str, Any]) -> Reader:
         backend = self._backend(doc)
         if backend.payload is not Table:
-            raise InvalidInput(f"{self.noun} {doc['name']!r} ({doc['kind']}) cannot be read lazily", hint="store it in the columnar format")
+            raise InvalidInput(
+                f"{self.noun} {doc['name']!r} ({doc['kind']}) cannot be read lazily",
+                hint="store it in the columnar format",
+            )
         reader: Reader = _storage(Table).open(self.db, self.names, doc)
         return reader
 
     def _get_table(
-        self, doc: Mapping[str, Any], asked: Asked, columns: Iterable[str] | None, as_: str | None, limit: int | None, expr: Any
+        self,
+        doc: Mapping[str, Any],
+        asked: Asked,
+        names: Sequence[Any] | None,
+        as_: str | None,
+        limit: int | None,
+        q: Q | None,
+        filters: Mapping[str, Any],
     ) -> Any:
         import numpy as np
 
@@ -367,7 +435,7 @@ class Store:
         reader = self._reader(doc)
         schema = reader.schema
         width = len(schema.labels)
-        names = list(columns) if columns is not None else asked.columns
+        expr = parse_where(q, filters, Labels(schema.find))  # a label may hold `__` itself
         if names is not None:
             chosen = [schema.find(c) if isinstance(c, str) else schema.labels.get_loc(c) for c in names]
             chosen = [i for i in chosen if i < width]  # the index comes along anyway
@@ -390,20 +458,30 @@ class Store:
                 break
         positions = np.concatenate(places) if places else np.empty(0, np.int64) if expr is not None else None
         if limit is not None and rows > limit:
-            arrays, positions = [_head(c, limit) for c in arrays], positions[:limit] if positions is not None else None
+            arrays, positions = (
+                [_head(c, limit) for c in arrays],
+                positions[:limit] if positions is not None else None,
+            )
             rows = limit
         elif stop is not None and positions is None and rows < reader.rows:
             positions = np.arange(rows)
         if expr is None and positions is None and rows != reader.rows:
-            raise Corrupt(f"{self.noun} {asked.name!r} has {rows} of {reader.rows} rows", hint="restore it from a backup")
+            raise Corrupt(
+                f"{self.noun} {asked.name!r} has {rows} of {reader.rows} rows",
+                hint="restore it from a backup",
+            )
         view = schema if len(chosen) == width and chosen == list(range(width)) else schema.select(chosen)
         return decode(view, arrays, rows, positions, as_)
 
-    def list(self, pattern: str | None = None, *, regexp: str | None = None, hidden: bool = False) -> builtins.list[str]:
-        """Return the names, sorted. `pattern` is a shell pattern (`sales/*`), `regexp` a regular expression."""
+    def list(
+        self, pattern: str | None = None, *, regexp: str | None = None, hidden: bool = False
+    ) -> builtins.list[str]:
+        """Return the names, sorted. `pattern` is as a shell's (`sales/*`), `regexp` a regular expression."""
         return [m.name for m in self.find(pattern, regexp=regexp, hidden=hidden)]
 
-    def find(self, pattern: str | None = None, *, regexp: str | None = None, hidden: bool = False) -> Sequence[Metadata]:
+    def find(
+        self, pattern: str | None = None, *, regexp: str | None = None, hidden: bool = False
+    ) -> Sequence[Metadata]:
         """Like `list`, with the metadata but without manifests."""
         import fnmatch
 
@@ -413,12 +491,15 @@ class Store:
         except re.error as e:
             raise InvalidInput(f"{regexp!r} is no regular expression: {e}") from None
         with translated():
-            docs = list(self._metadata.find({"bucket": self.bucket, "prefix": self.prefix}, _MANIFEST).sort("name", 1))
+            docs = list(
+                self._metadata.find({"bucket": self.bucket, "prefix": self.prefix}, _MANIFEST).sort("name", 1)
+            )
         found = (Metadata.from_doc(d) for d in docs)
         return [
             m
             for m in found
-            if (hidden or not is_hidden(m.name)) and (compiled is None or (compiled.match(m.name) if pattern else compiled.search(m.name)))
+            if (hidden or not is_hidden(m.name))
+            and (compiled is None or (compiled.match(m.name) if pattern else compiled.search(m.name)))
         ]
 
     def metadata(self, name: str, version: int | str | None = None) -> Metadata:
@@ -460,7 +541,11 @@ class Store:
 
     def _flip_back(self, name: str, doc: Mapping[str, Any]) -> Metadata:
         """Make an older version the newest one again, sharing its data."""
-        fields = {k: doc[k] for k in ("kind", "format", "kind_meta", "collection", "gridfile", "objid", "s3file", "uri") if k in doc}
+        fields = {
+            k: doc[k]
+            for k in ("kind", "format", "kind_meta", "collection", "gridfile", "objid", "s3file", "uri")
+            if k in doc
+        }
         backend = self._backend(doc)
 
         class Shared:
@@ -506,7 +591,8 @@ class Store:
 
     def _missing(self, name: str) -> NotFound:
         return NotFound(
-            f"there is no {self.noun} {name!r} in bucket {self.bucket!r}", hint=f"see `omegacli {self.noun}s list`"
+            f"there is no {self.noun} {name!r} in bucket {self.bucket!r}",
+            hint=f"see `omegacli {self.noun}s list`",
         )
 
     def _resolve(self, asked: Asked, version: int | str | None = None) -> dict[str, Any]:
@@ -531,7 +617,8 @@ class Store:
         if found is None:
             label = f"{asked.back} before the newest" if wanted is None else repr(wanted)
             raise NotFound(
-                f"{self.noun} {asked.name!r} has no version {label}", hint=f"see `omegacli {self.noun}s show {asked.name}`"
+                f"{self.noun} {asked.name!r} has no version {label}",
+                hint=f"see `omegacli {self.noun}s show {asked.name}`",
             )
         return found
 
@@ -539,7 +626,8 @@ class Store:
         backend = backends.by_kind(doc["kind"])
         if (doc.get("format") or 0) > backend.format:
             raise FormatTooNew(
-                f"{self.noun} {doc['name']!r} is stored in format {doc['format']} of {doc['kind']}; this version reads up to {backend.format}",
+                f"{self.noun} {doc['name']!r} is stored in format {doc['format']} of {doc['kind']}; "
+                f"this version reads up to {backend.format}",
                 hint="pip install --upgrade omegaml",
             )
         return backend
@@ -596,5 +684,3 @@ def _with_index(payload: Any, index: Sequence[str]) -> Any:
     if not isinstance(payload, Rows):
         raise InvalidInput("only the rows format has indexes", hint='put(..., format="rows", index=[...])')
     return replace(payload, meta={**payload.meta, "indexes": list(index)})
-
-

@@ -86,9 +86,20 @@ class TableStorage:
         return self._manifest(table, dataset, segs, stored, None)
 
     def _manifest(
-        self, table: Table, dataset: ObjectId, segs: list[dict[str, Any]], stored: int, inline: dict[str, Any] | None
+        self,
+        table: Table,
+        dataset: ObjectId,
+        segs: list[dict[str, Any]],
+        stored: int,
+        inline: dict[str, Any] | None,
     ) -> Written:
-        meta = {"id": dataset, "schema": table.schema.to_doc(), "rows": table.rows, "bytes": stored, "segs": segs}
+        meta = {
+            "id": dataset,
+            "schema": table.schema.to_doc(),
+            "rows": table.rows,
+            "bytes": stored,
+            "segs": segs,
+        }
         if inline is not None:
             meta["inline"] = inline
         return Written({"kind_meta": meta}, stored)
@@ -103,7 +114,10 @@ class TableStorage:
     def _write_segments(
         self, frames: Any, dataset: ObjectId, table: Table, columns: Sequence[Any], pool: ThreadPoolExecutor
     ) -> tuple[list[dict[str, Any]], int]:
-        groups = [range(g, min(g + GROUP_COLUMNS, len(columns))) for g in range(0, max(1, len(columns)), GROUP_COLUMNS)]
+        groups = [
+            range(g, min(g + GROUP_COLUMNS, len(columns)))
+            for g in range(0, max(1, len(columns)), GROUP_COLUMNS)
+        ]
         widest = max(sum(columns[i].nbytes for i in g) for g in groups) / max(1, table.rows)
         per = int(min(CHUNK_ROWS, max(1, CHUNK_BYTES // max(1, widest))))
         segs, stored = [], 0
@@ -112,11 +126,18 @@ class TableStorage:
             segment, chunks = ObjectId(), -(-rows // per)
             statistics: list[dict[str, Any]] = [{} for _ in groups]
 
-            def write(job: tuple[int, int], first: int = first, rows: int = rows, segment: ObjectId = segment,
-                      statistics: list[dict[str, Any]] = statistics) -> int:
+            def write(
+                job: tuple[int, int],
+                first: int = first,
+                rows: int = rows,
+                segment: ObjectId = segment,
+                statistics: list[dict[str, Any]] = statistics,
+            ) -> int:
                 g, n = job
                 return self._write_chunk(
-                    frames, {"d": dataset, "s": segment, "g": g, "n": n}, table.schema,
+                    frames,
+                    {"d": dataset, "s": segment, "g": g, "n": n},
+                    table.schema,
                     {i: columns[i].slice(first + n * per, min(per, rows - n * per)) for i in groups[g]},
                     statistics[g],
                 )
@@ -133,7 +154,12 @@ class TableStorage:
         return segs, stored
 
     def _write_chunk(
-        self, frames: Any, key: dict[str, Any], schema: Schema, columns: Mapping[int, Any], statistics: dict[str, Any]
+        self,
+        frames: Any,
+        key: dict[str, Any],
+        schema: Schema,
+        columns: Mapping[int, Any],
+        statistics: dict[str, Any],
     ) -> int:
         packed: dict[int, bytes] = {}
         for i, column in columns.items():
@@ -149,7 +175,9 @@ class TableStorage:
                 if len(data) > DOCUMENT_BYTES // (GROUP_COLUMNS * 2):
                     parts = range(0, len(data), DOCUMENT_BYTES)
                     for p, at in enumerate(parts):
-                        frames.insert_one({"_id": {**key, "c": i, "p": p}, "b": Binary(data[at : at + DOCUMENT_BYTES])})
+                        frames.insert_one(
+                            {"_id": {**key, "c": i, "p": p}, "b": Binary(data[at : at + DOCUMENT_BYTES])}
+                        )
                     fields["d"][f"c{i}"] = len(parts)
         frames.insert_one({"_id": key, "rows": len(next(iter(columns.values()))) if columns else 0, **fields})
         return size
@@ -177,7 +205,13 @@ def _chunk_fields(packed: Any) -> dict[str, Any]:
 def _by_column(statistics: Mapping[str, Any], chunks: int) -> dict[str, Any]:
     columns = sorted({k.split(".", 1)[1] for k in statistics})
     return {
-        c: dict(zip(("lo", "hi", "nul"), map(list, zip(*(statistics[f"{n}.{c}"] for n in range(chunks)), strict=True)), strict=True))
+        c: dict(
+            zip(
+                ("lo", "hi", "nul"),
+                map(list, zip(*(statistics[f"{n}.{c}"] for n in range(chunks)), strict=True)),
+                strict=True,
+            )
+        )
         for c in columns
     }
 
@@ -221,7 +255,9 @@ class Reader:
         def work(batch: list[_Chunk]) -> list[Piece]:
             if where is None:
                 data = self._fetch(batch, columns)
-                return [_cut(Piece(c.start, c.rows, [data[c, i] for i in columns]), start, stop) for c in batch]
+                return [
+                    _cut(Piece(c.start, c.rows, [data[c, i] for i in columns]), start, stop) for c in batch
+                ]
             data = self._fetch(batch, tested if late else sorted({*columns, *tested}))
             hits: dict[_Chunk, np.ndarray] = {}
             for c in batch:
@@ -238,7 +274,12 @@ class Reader:
             if late and hits:
                 data.update(self._fetch(list(hits), [i for i in columns if i not in tested]))
             return [
-                Piece(c.start, len(t), [data[c, i] if len(t) == c.rows else data[c, i].take(pa.array(t)) for i in columns], t)
+                Piece(
+                    c.start,
+                    len(t),
+                    [data[c, i] if len(t) == c.rows else data[c, i].take(pa.array(t)) for i in columns],
+                    t,
+                )
                 for c, t in hits.items()
             ]
 
@@ -306,7 +347,10 @@ class Reader:
                 raise Stale
             data = b"".join(parts[p] for p in range(data))
         if zlib.crc32(data) != doc["h"][f"c{i}"]:
-            raise Corrupt(f"column {i}, rows {chunk.start} and on, are not what was stored", hint="restore the dataset from a backup")
+            raise Corrupt(
+                f"column {i}, rows {chunk.start} and on, are not what was stored",
+                hint="restore the dataset from a backup",
+            )
         array = unpack(data, self.schema.types[i])
         if len(array) != chunk.rows:
             raise Corrupt(f"column {i} has {len(array)} of {chunk.rows} rows at row {chunk.start}")

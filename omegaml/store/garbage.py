@@ -23,7 +23,7 @@ class Freed:
 
 
 def collect(db: Any, names: Names, before: datetime) -> Freed:
-    """Remove from a bucket what nothing points at and what nothing was added to since `before` (aware UTC)."""
+    """Remove from a bucket what nothing points at and nothing was added to since `before` (aware UTC)."""
     with translated():
         segments = _segments(db, names, before)
         files = _files(db, names, before)
@@ -41,7 +41,9 @@ def _segments(db: Any, names: Names, before: datetime) -> Freed:
     )
     listed = {
         (doc["kind_meta"].get("id"), seg["id"])
-        for doc in db[COLLECTION].find({"kind_meta.segs.0": {"$exists": True}}, {"kind_meta.id": 1, "kind_meta.segs": 1})
+        for doc in db[COLLECTION].find(
+            {"kind_meta.segs.0": {"$exists": True}}, {"kind_meta.id": 1, "kind_meta.segs": 1}
+        )
         for seg in doc["kind_meta"]["segs"]
     }
     orphans = [s for s in stored if (s["_id"]["d"], s["_id"]["s"]) not in listed]
@@ -57,7 +59,11 @@ def _segments(db: Any, names: Names, before: datetime) -> Freed:
 
 def _files(db: Any, names: Names, before: datetime) -> Freed:
     files, chunks = db[f"{names.files}.files"], db[f"{names.files}.chunks"]
-    stored = list(chunks.aggregate([{"$group": {"_id": "$files_id", "bytes": {"$sum": {"$bsonSize": "$$ROOT"}}}}], allowDiskUse=True))
+    stored = list(
+        chunks.aggregate(
+            [{"$group": {"_id": "$files_id", "bytes": {"$sum": {"$bsonSize": "$$ROOT"}}}}], allowDiskUse=True
+        )
+    )
     stored_ids = {s["_id"] for s in stored} | {f["_id"] for f in files.find({}, {"_id": 1})}
     listed = set(db[COLLECTION].distinct("gridfile"))
     sizes = {s["_id"]: s["bytes"] for s in stored}

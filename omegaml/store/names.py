@@ -14,12 +14,17 @@ from omegaml.errors import InvalidInput
 DEFAULT_BUCKET = "omegaml"
 VERSIONS = "_versions/"
 VERBS = frozenset(
-    "statistics predict predict_proba fit partial_fit score transform decision_function run report grant versions "
-    "schedule logs openapi.json".split()
+    [
+        *("statistics", "predict", "predict_proba", "fit", "partial_fit", "score", "transform"),
+        *("decision_function", "run", "report", "grant", "versions", "schedule", "logs", "openapi.json"),
+    ]
 )
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\[\]@^*?]")
 _BUCKET = re.compile(r"[A-Za-z0-9_-]{1,60}")
-_ASKED = re.compile(r"(?P<name>[^\[\]@^]+)(?:\[(?P<columns>\^?[^\[\]]*)\])?(?:@(?P<tag>[^\[\]@^]+)|(?P<back>\^+))?(?:\[(?P<more>\^?[^\[\]]*)\])?")
+_ASKED = re.compile(
+    r"(?P<name>[^\[\]@^]+)(?:\[(?P<columns>\^?[^\[\]]*)\])?"
+    r"(?:@(?P<tag>[^\[\]@^]+)|(?P<back>\^+))?(?:\[(?P<more>\^?[^\[\]]*)\])?"
+)
 
 
 def check_name(name: str) -> str:
@@ -29,7 +34,9 @@ def check_name(name: str) -> str:
     if name.startswith("/") or name.endswith("/") or "//" in name or _FORBIDDEN.search(name):
         raise InvalidInput(f"{name!r} cannot be a name", hint="leave out [ ] @ ^ * ? and a / at either end")
     if name.rsplit("/", 1)[-1] in VERBS:
-        raise InvalidInput(f"{name!r} ends in a word that the REST API uses as a verb", hint="choose another last part")
+        raise InvalidInput(
+            f"{name!r} ends in a word that the REST API uses as a verb", hint="choose another last part"
+        )
     return name
 
 
@@ -58,7 +65,9 @@ class Asked:
     def parse(cls, text: str) -> Asked:
         m = _ASKED.fullmatch(text) if isinstance(text, str) else None
         if m is None:
-            raise InvalidInput(f"{text!r} cannot be read as a name", hint="name, name[a,b], name[^a], name@tag or name^")
+            raise InvalidInput(
+                f"{text!r} cannot be read as a name", hint="name, name[a,b], name[^a], name@tag or name^"
+            )
         listed = m["columns"] if m["columns"] is not None else m["more"]
         back = len(m["back"] or "")
         if listed is None:

@@ -56,7 +56,8 @@ def test_a_model_is_asked_by_another_process(om: Any, om_url: str) -> None:
     om.models.put(model, "iris")
     code = (
         "import omegaml as om, sys; from sklearn.datasets import load_iris;"
-        "om.setup(mongo_url=sys.argv[1]); print(om.models.get('iris').predict(load_iris(as_frame=True).data).tolist())"
+        "om.setup(mongo_url=sys.argv[1]); iris = load_iris(as_frame=True).data;"
+        "print(om.models.get('iris').predict(iris).tolist())"
     )
     done = subprocess.run([sys.executable, "-c", code, om_url], capture_output=True, text=True, check=True)
     expected = model.predict(load_iris(as_frame=True).data)

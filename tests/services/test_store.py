@@ -84,7 +84,9 @@ def test_columns_are_chosen_by_name_and_by_argument(om: Omega) -> None:
 def test_filters_select_the_rows_that_pandas_selects(om: Omega) -> None:
     df = frame(LONG)
     om.datasets.put(df, "f")
-    assert_frame_equal(om.datasets.get("f", id__gte=49_000, id__lt=49_010), df[(df.id >= 49_000) & (df.id < 49_010)])
+    assert_frame_equal(
+        om.datasets.get("f", id__gte=49_000, id__lt=49_010), df[(df.id >= 49_000) & (df.id < 49_010)]
+    )
     assert_frame_equal(om.datasets.get("f", s="ab", x__gt=1), df[(df.s == "ab") & (df.x > 1)])
     assert_frame_equal(om.datasets.get("f[x]", x__isnull=True), df[df.x.isna()][["x"]])
     assert_frame_equal(om.datasets.get("f", t__lt=pd.Timestamp("2024-01-01 00:01")), df.head(60))
@@ -105,6 +107,34 @@ def test_a_filter_on_a_sorted_column_fetches_few_chunks(om: Omega, monkeypatch: 
     monkeypatch.setattr(columns.Reader, "_fetch", counted)
     assert len(om.datasets.get("f", id=7)) == 1
     assert sum(fetched) == 1
+
+
+def test_a_label_with_two_underscores_is_filtered_like_any_other(om: Omega) -> None:
+    df = pd.DataFrame({"a__b": [1, 2, 3], "c": [4, 5, 6]})
+    om.datasets.put(df, "f")
+    assert_frame_equal(om.datasets.get("f", a__b=2), df[df["a__b"] == 2])
+    assert_frame_equal(om.datasets.get("f", a__b__gt=2), df[df["a__b"] > 2])
+    assert om.datasets.getl("f", a__b=2).count() == 1
+
+
+def test_a_file_is_read_piece_by_piece(om: Omega) -> None:
+    data = np.random.default_rng(0).bytes(3 << 20)
+    om.datasets.put(data, "file")
+    with om.datasets.open("file") as f:
+        assert f.read(10) == data[:10]
+        f.seek(2 << 20)
+        assert f.read() == data[2 << 20 :]
+    om.datasets.put(frame(3), "f")
+    with pytest.raises(errors.InvalidInput, match="no file"):
+        om.datasets.open("f")
+
+
+def test_appended_categories_grow_and_keep_their_meaning(om: Omega) -> None:
+    for values in (["b", "a"], ["c", "b"]):
+        om.datasets.put(pd.DataFrame({"k": pd.Categorical(values)}), "f", append=True)
+    got = om.datasets.get("f")
+    assert got.k.tolist() == ["b", "a", "c", "b"]
+    assert set(got.k.cat.categories) == {"a", "b", "c"}
 
 
 def test_appends_continue_the_index(om: Omega) -> None:
@@ -205,7 +235,9 @@ def test_missing_objects_are_named(om: Omega) -> None:
     assert om.datasets.exists("nope") is False
 
 
-@pytest.mark.parametrize("name", ["", "/a", "a/", "a//b", "a[b", "a@b", "a^", "a*", "a\n", "x/predict", "run"])
+@pytest.mark.parametrize(
+    "name", ["", "/a", "a/", "a//b", "a[b", "a@b", "a^", "a*", "a\n", "x/predict", "run"]
+)
 def test_names_that_cannot_be_asked_for_are_refused(om: Omega, name: str) -> None:
     with pytest.raises(errors.InvalidInput):
         om.datasets.put([1], name)
