@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from omegacli import console, formats
+from omegacli import compression, console, formats
 from omegaml.errors import InvalidInput, StorageFull
 
 if TYPE_CHECKING:
@@ -48,15 +48,13 @@ def format_of(path: str, format: str | None) -> str:
         return format
     if path != "-" and Path(path).is_dir():
         return "dir"
-    name = path.lower()
-    for suffix in formats.COMPRESSED:
-        if name.endswith((f".csv{suffix}", f".tsv{suffix}", ".json.gz", ".jsonl.gz")):
-            name = name.removesuffix(suffix)
-    return _SUFFIXES.get(Path(name).suffix, "binary")
+    found = _SUFFIXES.get(Path(compression.bare(path)).suffix.lower(), "binary")
+    # the other formats are compressed by themselves
+    return found if found in ("csv", "json") or compression.bare(path) == path else "binary"
 
 
 @contextmanager
-def source(path: str, format: str) -> Iterator[BinaryIO]:
+def source(path: str, format: str) -> Iterator[io.BufferedReader]:
     """Open a file, a folder (as a tar stream) or `-` for reading, with progress.
 
     Raises: InvalidInput naming the file: it is missing, unreadable, empty or of the wrong sort.
@@ -102,13 +100,13 @@ def read_file(path: str, format: str | None = None, options: Mapping[str, Any] |
     """
     format = format_of(path, format)
     with source(path, format) as stream:
-        return formats.read(stream, path, format, dict(options or {}))
+        return formats.read(stream, path, format, options or {})
 
 
 def read_chunks(path: str, rows: int, options: Mapping[str, Any] | None = None) -> Iterator[pd.DataFrame]:
     """Yield a CSV file as DataFrames of at most `rows` rows. Raises InvalidInput as `read_file`."""
     with source(path, "csv") as stream:
-        yield from formats.read_csv(stream, path, {**(options or {}), "chunksize": rows})
+        yield from formats.read_parts(stream, path, options or {}, rows)
 
 
 @contextmanager

@@ -182,7 +182,7 @@ BAD = {
     "missing.csv": (None, "there is no file"),
     "empty.csv": (b"", "is empty"),
     "long.csv": (b"a,b\n1,2\n3,4,5\n", "line 3"),
-    "all_long.csv": (b"a,b\n1,2,3\n3,4,5\n", "more fields than its header"),
+    "all_long.csv": (b"a,b\n1,2,3\n3,4,5\n", "index_col=0"),
     "short.csv": (b"a,b\n1,2\n3\n", "line 3"),
     "latin.csv": (b"a,b\n\xe9,1\n", "encoding=latin-1"),
     "binary.csv": (b"a,b\n\x00\x01\x02", "binary data"),
