@@ -8,53 +8,27 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace as changed
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO
-
-from bson import ObjectId
-from pymongo import ReturnDocument, WriteConcern
-from pymongo.errors import DuplicateKeyError
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from omegaml import backends
-from omegaml.backends.base import Blob, Documents, Rows, Table
-from omegaml.backends.rows import field_of
-from omegaml.errors import Conflict, Corrupt, FormatTooNew, InvalidInput, Mismatch, NotFound
-from omegaml.metadata import COLLECTION, LATEST, Metadata
-from omegaml.mongo import translated
-from omegaml.query import Labels
-from omegaml.query import where as parse_where
-from omegaml.store.names import VERSIONS, Asked, Names, check_bucket, check_name, is_hidden
+from omegaml.backends.base import Backend, Blob, Documents, Payload, Rows, Table
+from omegaml.errors import Conflict, Corrupt, FormatTooNew, InvalidInput, Mismatch, OmegaError
+from omegaml.metadata import LATEST, Metadata
+from omegaml.store.base import Selection, Stale, Storage, Written
+from omegaml.store.catalog import Catalog, Doc, now, with_version
+from omegaml.store.names import Asked, Names, check_bucket, check_name, check_tag, is_hidden
 
 if TYPE_CHECKING:
     from omegaml.frame import LazyFrame
     from omegaml.query import Q
-    from omegaml.store.columns import Reader
+    from omegaml.store.columns import TableStorage
+    from omegaml.store.garbage import Freed
 
-_NOUNS = {"data/": "dataset", "models/": "model", "jobs/": "job", "scripts/": "script"}
-_MANIFEST = {"kind_meta.segs": 0, "kind_meta.inline": 0, "kind_meta.schema": 0}
 _RETRIES = 20
-
-
-def _storage(payload: type) -> Any:
-    """The storage that carries payloads of this type."""
-    if payload is Table:
-        from omegaml.store.columns import TableStorage
-
-        return TableStorage()
-    if payload is Rows:
-        from omegaml.store.rows import RowsStorage
-
-        return RowsStorage()
-    if payload is Blob:
-        from omegaml.store.blobs import BlobStorage
-
-        return BlobStorage()
-    assert payload is Documents, payload
-    from omegaml.store.documents import DocumentsStorage
-
-    return DocumentsStorage()
 
 
 class Store:
@@ -65,14 +39,14 @@ class Store:
         self.bucket = check_bucket(bucket)
         self.prefix = prefix
         self.names = Names(bucket, prefix)
-        self._indexed = False
+        self.catalog = Catalog(db, bucket, prefix)
 
     def __repr__(self) -> str:
         return f"<{self.noun}s of bucket {self.bucket} in {self.db.name}>"
 
     @property
     def noun(self) -> str:
-        return _NOUNS.get(self.prefix, "object")
+        return self.catalog.noun
 
     # --- writing
 
@@ -101,225 +75,200 @@ class Store:
             keep_versions: keep what is replaced as a version. Models always do, datasets once asked for.
         Raises: NotStorable (a value that would not come back equal; names the column), Conflict, Mismatch.
         """
-        check_name(name)
-        backend = backends.find(obj, self.prefix, format)
-        payload = backend.encode(obj)
-        storage = _storage(backend.payload)
-        if index:
-            payload = _with_index(payload, index)
+        how: dict[str, Any] = {"format": format, "attributes": attributes, "index": index}
         if append:
-            return self._append(payload, name, backend, storage, obj, attributes)
-        old = self._find(name)
+            return self._append([obj], name, is_stream=False, **how)
+        return self._put([obj], name, replace=replace, tag=tag, keep_versions=keep_versions, **how)
+
+    def put_parts(
+        self,
+        parts: Iterable[Any],
+        name: str,
+        *,
+        append: bool = False,
+        replace: bool = True,
+        format: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        index: Sequence[str] | None = None,
+        keep_versions: bool | None = None,
+    ) -> Metadata:
+        """Store frames that come one after the other as one dataset, whole or not at all.
+
+        No more than one part is held in memory. The arguments are those of `put`.
+        Raises: InvalidInput (no parts), Mismatch (a part does not go on from the first), and as `put`.
+        """
+        how: dict[str, Any] = {"format": format, "attributes": attributes, "index": index}
+        if append:
+            return self._append(parts, name, is_stream=True, **how)
+        return self._put(parts, name, replace=replace, tag=None, keep_versions=keep_versions, **how)
+
+    def _put(
+        self,
+        parts: Iterable[Any],
+        name: str,
+        *,
+        replace: bool,
+        format: str | None,
+        attributes: Mapping[str, Any] | None,
+        index: Sequence[str] | None,
+        tag: str | None,
+        keep_versions: bool | None,
+    ) -> Metadata:
+        check_name(name)
+        if tag is not None:
+            check_tag(tag)
+        old = self.catalog.find(name)
         if old is not None and not replace:
-            raise Conflict(
-                f"there is a {self.noun} {name!r} already",
-                hint="use replace=True or append=True, or another name",
-            )
-        with translated():
-            written = storage.write(self.db, self.names, payload, self._new(name, backend), False)
-        return self._flip(name, backend, storage, written, attributes, tag, keep_versions)
+            raise self._taken(name)
+        backend, payloads = self._encoded(parts, name, format, index)
+        storage = self._storage(backend)
+        written = storage.write(payloads, self._new(name, backend))
+        return self._flip(name, old, backend, written, replace, attributes, tag, keep_versions)
 
-    def _new(self, name: str, backend: Any) -> dict[str, Any]:
-        return {"name": name, "bucket": self.bucket, "prefix": self.prefix, "kind": backend.kind}
+    def _encoded(
+        self, parts: Iterable[Any], name: str, format: str | None, index: Sequence[str] | None
+    ) -> tuple[Backend, Iterator[Payload]]:
+        """Return the backend of the first part, and the payloads of all, made as they are asked for."""
+        queue = iter(parts)
+        try:
+            first = next(queue)
+        except StopIteration:
+            raise InvalidInput("there is nothing to store: no parts came") from None
+        backend = backends.find(first, self.prefix, format)
 
-    def _fields(self, name: str, backend: Any, written: Any) -> dict[str, Any]:
-        return {
-            **self._new(name, backend),
-            "format": backend.format,
-            "collection": None,
-            "gridfile": None,
-            "objid": None,
-            "s3file": {},
-            "uri": None,
-            **written.fields,
-        }
+        def payloads() -> Iterator[Payload]:
+            yield _with_index(backend.encode(first), index)
+            for part in queue:
+                yield self._encode(backend, part, name)
+
+        return backend, payloads()
+
+    def _encode(self, backend: Backend, part: Any, name: str) -> Payload:
+        if not backend.accepts(part):
+            what = f"a {type(part).__name__} cannot be added to {self.noun} {name!r} ({backend.kind})"
+            raise Mismatch(what, hint="put it under another name")
+        return backend.encode(part)
 
     def _flip(
         self,
         name: str,
-        backend: Any,
-        storage: Any,
-        written: Any,
-        attributes: Mapping[str, Any] | None,
-        tag: str | None,
-        keep_versions: bool | None,
+        old: Doc | None,
+        backend: Backend,
+        written: Written,
+        replace: bool = True,
+        attributes: Mapping[str, Any] | None = None,
+        tag: str | None = None,
+        keep_versions: bool | None = None,
     ) -> Metadata:
-        """Make what was written visible, in one update of the metadata document."""
-        for _ in range(_RETRIES):
-            old = self._find(name)
-            now = _now()
-            attrs = {**((old or {}).get("attributes") or {}), **(attributes or {})}
-            kept = (
-                keep_versions
-                if keep_versions is not None
-                else bool((attrs.get("versions") or {}).get("keep"))
-            )
-            kept = kept or self.prefix == "models/"
+        """Make what was written visible, in one change of the metadata document."""
+        fields = self._fields(name, backend, written)
+        for attempt in range(_RETRIES):
+            old = self.catalog.find(name) if attempt else old
+            if old is not None and not replace:
+                break
+            kept: Doc = dict((old or {}).get("attributes") or {})
             new = {
-                **self._fields(name, backend, written),
-                "attributes": attrs,
-                "created": old["created"] if old else now,
-                "modified": now,
+                **fields,
+                "attributes": {**kept, **(attributes or {})},
+                "created": old["created"] if old else now(),
+                "modified": now(),
                 "version": ((old or {}).get("version") or 0) + 1,
             }
-            new["kind_meta"].setdefault("bytes", written.bytes)
-            snapshot = None
-            if kept:
-                versions = dict(attrs.get("versions") or {})
-                tags = {
-                    **(versions.get("tags") or {}),
-                    **({tag: new["version"]} if tag else {}),
-                    LATEST: new["version"],
-                }
-                attrs["versions"] = {**versions, "keep": True, "tags": tags}
-                if old is not None and not self._exact(f"{VERSIONS}{name}/{old.get('version') or 0}"):
-                    self._insert_version(old)  # put before versions were asked for
-                snapshot = self._insert_version(new)
-                if snapshot is None:
-                    continue  # somebody else is just making this version
-            try:
-                if old is None:
-                    self._metadata.insert_one({"_id": ObjectId(), **new})
-                else:
-                    before = self._metadata.find_one_and_replace(
-                        {"_id": old["_id"], "version": old.get("version")},
-                        new,
-                        return_document=ReturnDocument.BEFORE,
-                    )
-                    if before is None:
-                        self._drop_version(snapshot)
-                        continue
-                    self._release(before)
-                return self.metadata(name)
-            except DuplicateKeyError:
-                self._drop_version(snapshot)
-        storage.free(self.db, self.names, {**self._fields(name, backend, written), "_id": None})
-        raise Conflict(f"{self.noun} {name!r} is being changed by many writers at once", hint="try again")
+            is_kept = keep_versions or (keep_versions is None and self.catalog.keeps_versions(new))
+            is_kept = is_kept or self.prefix == "models/"
+            if is_kept:
+                new["attributes"] = with_version(new["attributes"], new["version"], tag)
+                if old is not None:
+                    self.catalog.keep(old)
+            if old is None:
+                done = self.catalog.insert(new)
+            else:
+                done = self.catalog.replace(old, new)
+                if done and not is_kept:
+                    self._release(old)
+            if done:
+                return Metadata.from_doc(new)
+        self._storage(backend).free({**fields, "_id": None})
+        if not replace:
+            raise self._taken(name)
+        raise self._busy(name)
 
     def _append(
         self,
-        payload: Any,
+        parts: Iterable[Any],
         name: str,
-        backend: Any,
-        storage: Any,
-        obj: Any,
+        *,
+        is_stream: bool,
+        format: str | None,
         attributes: Mapping[str, Any] | None,
+        index: Sequence[str] | None,
     ) -> Metadata:
-        for _ in range(_RETRIES):
-            old = self._find(name)
+        check_name(name)
+        for key in attributes or {}:
+            if "." in key or key.startswith("$"):
+                raise InvalidInput(
+                    f"attribute {key!r} of an append has a . or begins with $", hint="rename it"
+                )
+        for _ in range(1 if is_stream else _RETRIES):
+            old = self.catalog.find(name)
             if old is None:
-                with translated():
-                    written = storage.write(self.db, self.names, payload, self._new(name, backend), False)
-                new = {
-                    "_id": ObjectId(),
-                    **self._fields(name, backend, written),
-                    "attributes": dict(attributes or {}),
-                    "created": _now(),
-                    "modified": _now(),
-                    "version": 1,
-                }
-                try:
-                    self._metadata.insert_one(new)
-                    return self.metadata(name)
-                except DuplicateKeyError:
-                    storage.free(self.db, self.names, new)
-                    continue
-            if old["kind"] != backend.kind:
-                backend = backends.by_kind(old["kind"])
-                if not backend.accepts(obj):
-                    raise Mismatch(
-                        f"a {type(obj).__name__} cannot be appended to {self.noun} {name!r} ({old['kind']})"
-                    )
-                payload, storage = backend.encode(obj), _storage(backend.payload)
-            if self._flip_append(payload, storage, old, attributes):
+                with suppress(_Taken):  # somebody else was first: then append
+                    return self._make(parts, name, format=format, attributes=attributes, index=index)
+                continue
+            backend = self._backend(old)
+            storage = self._storage(backend)
+            payloads = (_with_index(self._encode(backend, part, name), index) for part in parts)
+            added = storage.append(payloads, old)
+            sets = {**{f"attributes.{k}": v for k, v in (attributes or {}).items()}, "modified": now()}
+            change = {**added.change, "$set": {**added.change.get("$set", {}), **sets}}
+            if self.catalog.update(old, added.match, {k: v for k, v in change.items() if v}):
+                self._compact(old, storage)
                 return self.metadata(name)
-        raise Conflict(f"{self.noun} {name!r} is being changed by many writers at once", hint="try again")
+            added.undo()
+        raise self._busy(name)
 
-    def _flip_append(
-        self, payload: Any, storage: Any, old: dict[str, Any], attributes: Mapping[str, Any] | None
-    ) -> bool:
-        set_attributes = {f"attributes.{k}": v for k, v in (attributes or {}).items()}
-        if isinstance(payload, Rows):
-            return bool(storage.append(self.db, payload, old, {**set_attributes, "modified": _now()}))
-        if not isinstance(payload, Table):
-            with translated():
-                written = storage.write(self.db, self.names, payload, old, True)
-            changes = {f"{k}" if k != "kind_meta" else k: v for k, v in written.fields.items()}
-            done = self._metadata.update_one(
-                {"_id": old["_id"], "collection": old.get("collection")},
-                {"$set": {**changes, **set_attributes, "modified": _now()}},
-            )
-            return bool(done.matched_count)
-        from omegaml.backends.columnar.codec import adapt
-        from omegaml.backends.columnar.schema import Schema
+    def _make(self, parts: Iterable[Any], name: str, **how: Any) -> Metadata:
+        try:
+            return self._put(parts, name, replace=False, tag=None, keep_versions=None, **how)
+        except Conflict:
+            raise _Taken from None
 
-        manifest = old["kind_meta"]
-        schema = Schema.from_doc(manifest["schema"])
-        if not manifest["rows"] and not len(schema.types):
-            extended = payload.schema
-        else:
-            extended = schema.extend(payload.schema)
-        if not payload.rows:
-            return True
-        written = storage.write(self.db, self.names, adapt(payload, extended), old, True)
-        segs = written.fields["kind_meta"]["segs"]
-        doc = extended.to_doc()
-        same = {} if doc == manifest["schema"] else {"kind_meta.schema": doc}
-        done = self._metadata.update_one(
-            {"_id": old["_id"], "kind_meta.id": manifest["id"], "kind_meta.schema": manifest["schema"]},
-            {
-                "$push": {"kind_meta.segs": {"$each": segs}},
-                "$inc": {"kind_meta.rows": payload.rows, "kind_meta.bytes": written.bytes},
-                "$set": {**same, **set_attributes, "modified": _now()},
-            },
-        )
-        if not done.matched_count:
-            storage.free(self.db, self.names, {"kind_meta": {"id": manifest["id"], "segs": segs}})
-        return bool(done.matched_count)
+    def _compact(self, old: Doc, storage: Storage) -> None:
+        """Make one segment of many small ones, now and then; that it fails is no failure of the append."""
+        from omegaml.store import columns
+
+        manifest = old.get("kind_meta") or {}
+        if not isinstance(storage, columns.TableStorage) or len(manifest["segs"]) < columns.COMPACT_SEGMENTS:
+            return
+        with suppress(OmegaError):
+            doc = self.catalog.find(old["name"])
+            added = storage.compact(doc, now()) if doc and doc["kind"] == old["kind"] else None
+            if doc and added and not self.catalog.update(doc, added.match, added.change):
+                added.undo()
 
     def drop(self, name: str, *, missing_ok: bool = False) -> bool:
         """Remove an object, its versions and their data. Raises NotFound unless `missing_ok`."""
-        with translated():
-            old = self._metadata.find_one_and_delete(self._key(name))
-            if old is None:
-                if missing_ok:
-                    return False
-                raise self._missing(name)
-            versions = list(self._metadata.find(self._key_of_versions(name)))
-            self._metadata.delete_many({"_id": {"$in": [v["_id"] for v in versions]}})
-        for doc in [old, *versions]:
-            self._release(doc)
+        if missing_ok and not self.exists(name):
+            return False
+        for doc in self.catalog.remove(name):
+            self._storage(backends.by_kind(doc["kind"])).free(doc)
         return True
 
     def copy(self, name: str, new: str, *, replace: bool = False) -> Metadata:
         """Store what `name` holds as `new` too."""
+        check_name(new)
         if self.exists(new) and not replace:
-            raise Conflict(
-                f"there is a {self.noun} {new!r} already", hint="drop it first, or choose another name"
-            )
-        source = self._resolve(Asked.parse(name))
-        obj = self.get(name)
-        backend = backends.by_kind(source["kind"])
+            raise self._taken(new)
+        source = self.catalog.resolve(Asked.parse(name))
+        backend = self._backend(source)
         attributes = {k: v for k, v in (source.get("attributes") or {}).items() if k != "versions"}
-        return self.put(obj, new, format=backend.name, attributes=attributes)
+        written = self._storage(backend).copy(source, new)
+        return self._flip(new, self.catalog.find(new), backend, written, replace, attributes)
 
     def rename(self, name: str, new: str) -> Metadata:
         """Give an object another name; its data stays where it is. Raises Conflict where `new` exists."""
         check_name(new)
-        try:
-            with translated():
-                doc = self._metadata.find_one_and_update(
-                    self._key(name), {"$set": {"name": new, "modified": _now()}}
-                )
-                if doc is None:
-                    raise self._missing(name)
-                for v in self._metadata.find(self._key_of_versions(name), {"name": 1}):
-                    moved = f"{VERSIONS}{new}/{v['name'].rsplit('/', 1)[1]}"
-                    self._metadata.update_one({"_id": v["_id"]}, {"$set": {"name": moved}})
-        except Conflict:
-            raise Conflict(
-                f"there is a {self.noun} {new!r} already", hint="drop it first, or choose another name"
-            ) from None
+        self.catalog.rename(name, new)
         return self.metadata(new)
 
     # --- reading
@@ -346,38 +295,22 @@ class Store:
         Raises: NotFound (object, version, column), InvalidInput, Corrupt, FormatTooNew.
         """
         asked = Asked.parse(name)
-        labels = list(columns) if columns is not None else asked.columns
+        chosen = list(columns) if columns is not None else asked.columns
+        selection = Selection(chosen, asked.excluded, as_, limit, q, filters)
         last: Any = None
         for _ in range(_RETRIES):
-            doc = self._resolve(asked, version)
+            doc = self.catalog.resolve(asked, version)
+            if last is not None and last == _pointer(doc):
+                hint = "restore it from a backup"
+                raise Corrupt(f"parts of {self.noun} {asked.name!r} are gone", hint=hint)
+            last = _pointer(doc)
             backend = self._backend(doc)
-            if backend.payload is Table:
-                from omegaml.store.columns import Stale
-
-                if last is not None and last["kind_meta"] == doc["kind_meta"]:
-                    raise Corrupt(
-                        f"parts of {self.noun} {asked.name!r} are gone", hint="restore it from a backup"
-                    )
-                last = doc
-                try:
-                    return self._get_table(doc, asked, labels, as_, limit, q, filters)
-                except Stale:
-                    continue
-            storage = _storage(backend.payload)
-            if backend.payload is Rows:
-                expr = parse_where(q, filters, Labels(partial(field_of, doc["kind_meta"])))
-                try:
-                    return storage.get(self.db, self.names, doc, backend, labels, asked.excluded, expr, limit)
-                except Corrupt:
-                    if self._resolve(asked, version)["collection"] == doc["collection"]:
-                        raise
-                    continue  # replaced while it was read
-            if labels is not None or asked.excluded or q is not None or filters or as_ or limit is not None:
-                raise InvalidInput(
-                    f"{self.noun} {asked.name!r} ({doc['kind']}) has no columns to choose from"
-                )
-            with translated():
-                return backend.decode(storage.read(self.db, self.names, doc), doc.get("format") or 0)
+            try:
+                return self._storage(backend).get(doc, backend, selection)
+            except Stale:
+                continue
+            except Corrupt as error:
+                raise Corrupt(f"{self.noun} {asked.name!r}: {error.message}", hint=error.hint) from error
         raise Conflict(f"{self.noun} {asked.name!r} is being replaced all the time", hint="try again")
 
     def getl(
@@ -387,9 +320,14 @@ class Store:
         from omegaml.frame import LazyFrame
 
         asked = Asked.parse(name)
-        doc = self._resolve(asked, version)
-        reader = self._reader(doc)
-        lazy = LazyFrame(reader).filter(q, **filters)
+        doc = self.catalog.resolve(asked, version)
+        backend = self._backend(doc)
+        if backend.payload is not Table:
+            raise InvalidInput(
+                f"{self.noun} {doc['name']!r} ({doc['kind']}) cannot be read lazily",
+                hint="store it in the columnar format",
+            )
+        lazy = LazyFrame(cast("TableStorage", self._storage(backend)).open(doc)).filter(q, **filters)
         if asked.columns:
             return lazy.select(list(asked.columns))
         if asked.excluded:
@@ -399,79 +337,15 @@ class Store:
     def open(self, name: str, *, version: int | str | None = None) -> BinaryIO:
         """Return a stored file or model as a seekable binary stream, read piece by piece.
 
-        Raises: NotFound, InvalidInput (the object is no file), Corrupt while reading.
+        Raises: NotFound, InvalidInput (the object is no file), Corrupt while reading, Conflict where it was
+            replaced meanwhile.
         """
-        doc = self._resolve(Asked.parse(name), version)
+        doc = self.catalog.resolve(Asked.parse(name), version)
         if self._backend(doc).payload is not Blob:
             raise InvalidInput(f"{self.noun} {name!r} ({doc['kind']}) is no file", hint="use get() instead")
-        with translated():
-            stream: BinaryIO = _storage(Blob).read(self.db, self.names, doc).data
-        return stream
+        from omegaml.store.blobs import BlobStorage
 
-    def _reader(self, doc: Mapping[str, Any]) -> Reader:
-        backend = self._backend(doc)
-        if backend.payload is not Table:
-            raise InvalidInput(
-                f"{self.noun} {doc['name']!r} ({doc['kind']}) cannot be read lazily",
-                hint="store it in the columnar format",
-            )
-        reader: Reader = _storage(Table).open(self.db, self.names, doc)
-        return reader
-
-    def _get_table(
-        self,
-        doc: Mapping[str, Any],
-        asked: Asked,
-        names: Sequence[Any] | None,
-        as_: str | None,
-        limit: int | None,
-        q: Q | None,
-        filters: Mapping[str, Any],
-    ) -> Any:
-        import numpy as np
-
-        from omegaml.backends.columnar.codec import decode
-
-        reader = self._reader(doc)
-        schema = reader.schema
-        width = len(schema.labels)
-        expr = parse_where(q, filters, Labels(schema.find))  # a label may hold `__` itself
-        if names is not None:
-            chosen = [schema.find(c) if isinstance(c, str) else schema.labels.get_loc(c) for c in names]
-            chosen = [i for i in chosen if i < width]  # the index comes along anyway
-        else:
-            excluded = {schema.find(c) for c in asked.excluded}
-            chosen = [i for i in range(width) if i not in excluded]
-        stored = [*chosen, *range(width, len(schema.types))]
-        stop = limit if expr is None else None
-        arrays: builtins.list[builtins.list[Any]] = [[] for _ in stored]
-        places: builtins.list[Any] = []
-        rows = 0
-        for piece in reader.scan(stored, expr, stop=stop):
-            for column, array in zip(arrays, piece.arrays, strict=True):
-                column.append(array)
-            if expr is not None:
-                taken = piece.taken if piece.taken is not None else np.arange(piece.rows)
-                places.append(taken + piece.start)
-            rows += piece.rows
-            if limit is not None and rows >= limit:
-                break
-        positions = np.concatenate(places) if places else np.empty(0, np.int64) if expr is not None else None
-        if limit is not None and rows > limit:
-            arrays, positions = (
-                [_head(c, limit) for c in arrays],
-                positions[:limit] if positions is not None else None,
-            )
-            rows = limit
-        elif stop is not None and positions is None and rows < reader.rows:
-            positions = np.arange(rows)
-        if expr is None and positions is None and rows != reader.rows:
-            raise Corrupt(
-                f"{self.noun} {asked.name!r} has {rows} of {reader.rows} rows",
-                hint="restore it from a backup",
-            )
-        view = schema if len(chosen) == width and chosen == list(range(width)) else schema.select(chosen)
-        return decode(view, arrays, rows, positions, as_)
+        return cast(BinaryIO, BlobStorage(self.db, self.names).open(doc))
 
     def list(
         self, pattern: str | None = None, *, regexp: str | None = None, hidden: bool = False
@@ -485,81 +359,69 @@ class Store:
         """Like `list`, with the metadata but without manifests."""
         import fnmatch
 
-        expression = fnmatch.translate(pattern) if pattern is not None else regexp
         try:
-            compiled = re.compile(expression) if expression is not None else None
+            like = re.compile(fnmatch.translate(pattern or "*"))
+            contains = re.compile(regexp or "")
         except re.error as e:
             raise InvalidInput(f"{regexp!r} is no regular expression: {e}") from None
-        with translated():
-            docs = list(
-                self._metadata.find({"bucket": self.bucket, "prefix": self.prefix}, _MANIFEST).sort("name", 1)
-            )
-        found = (Metadata.from_doc(d) for d in docs)
         return [
             m
-            for m in found
-            if (hidden or not is_hidden(m.name))
-            and (compiled is None or (compiled.match(m.name) if pattern else compiled.search(m.name)))
+            for m in self.catalog.list()
+            if (hidden or not is_hidden(m.name)) and like.match(m.name) and contains.search(m.name)
         ]
 
     def metadata(self, name: str, version: int | str | None = None) -> Metadata:
         """Return what is known of an object. Raises NotFound."""
-        return Metadata.from_doc(self._resolve(Asked.parse(name), version))
+        asked = Asked.parse(name)
+        return Metadata.from_doc({**self.catalog.resolve(asked, version), "name": asked.name})
 
     def exists(self, name: str) -> bool:
-        with translated():
-            return self._metadata.find_one(self._key(Asked.parse(name).name), {"_id": 1}) is not None
+        return self.catalog.exists(Asked.parse(name).name)
 
     def count(self, name: str) -> int:
         """Return a dataset's number of rows, from its metadata where that has it."""
-        meta = self.metadata(name)
-        if meta.rows is not None:
-            return meta.rows
-        if meta.collection:
-            with translated():
-                return int(self.db[meta.collection].count_documents({}))
-        raise InvalidInput(f"{self.noun} {name!r} ({meta.kind}) has no rows to count")
+        doc = self.catalog.resolve(Asked.parse(name))
+        if self._backend(doc).payload is Rows:
+            from omegaml.store.rows import RowsStorage
+
+            return RowsStorage(self.db, self.names).count(doc)
+        rows = Metadata.from_doc(doc).rows
+        if rows is None:
+            raise InvalidInput(f"{self.noun} {name!r} ({doc['kind']}) has no rows to count")
+        return rows
 
     # --- versions
 
     def versions(self, name: str) -> Sequence[Metadata]:
         """Return the kept versions, newest first."""
-        self._resolve(Asked(name))
-        with translated():
-            docs = list(self._metadata.find(self._key_of_versions(name), _MANIFEST))
-        return sorted(map(Metadata.from_doc, docs), key=lambda m: m.version or 0, reverse=True)
+        return self.catalog.versions(name)
 
     def promote(self, name: str, version: int | str, tag: str = LATEST) -> Metadata:
-        """Let `tag` mean `version`. The tag "latest" makes it what `get(name)` returns."""
-        doc = self._resolve(Asked(name), version)
-        number = doc.get("version")
-        if tag == LATEST:
-            return self._flip_back(name, doc)
-        with translated():
-            self._metadata.update_one(self._key(name), {"$set": {f"attributes.versions.tags.{tag}": number}})
-        return self.metadata(name)
+        """Let `tag` mean `version`. The tag "latest" makes it what `get(name)` returns, as a new version."""
+        check_tag(tag)
+        for _ in range(_RETRIES):
+            doc = self.catalog.resolve(Asked(name), version)
+            newest = self.catalog.require(name)
+            if tag == LATEST:
+                return self._flip_back(newest, doc)
+            if self.catalog.tag(newest, tag, doc.get("version") or 0):
+                return self.metadata(name)
+        raise self._busy(name)
 
-    def _flip_back(self, name: str, doc: Mapping[str, Any]) -> Metadata:
+    def _flip_back(self, newest: Doc, doc: Doc) -> Metadata:
         """Make an older version the newest one again, sharing its data."""
-        fields = {
-            k: doc[k]
-            for k in ("kind", "format", "kind_meta", "collection", "gridfile", "objid", "s3file", "uri")
-            if k in doc
-        }
-        backend = self._backend(doc)
-
-        class Shared:
-            bytes = int((doc.get("kind_meta") or {}).get("bytes") or 0)
-
-        Shared.fields = fields  # type: ignore[attr-defined]
-        return self._flip(name, backend, _storage(backend.payload), Shared, None, None, None)
+        if doc.get("version") == newest.get("version"):
+            return Metadata.from_doc(newest)
+        fields = ("kind", "format", "kind_meta", "collection", "gridfile", "objid", "s3file", "uri")
+        written = Written({k: doc[k] for k in fields if k in doc}, Metadata.from_doc(doc).bytes or 0)
+        return self._flip(newest["name"], newest, self._backend(doc), written)
 
     # --- cleaning up
 
-    def gc(self, older_than: float = 600.0) -> Any:
+    def gc(self, older_than: float = 600.0) -> Freed:
         """Remove what killed writers left, if nothing was added to it for `older_than` seconds.
 
-        Returns: `Freed(objects, bytes)`.
+        Returns: how many things, and their bytes.
         """
         from omegaml.store.garbage import collect
 
@@ -567,62 +429,26 @@ class Store:
 
     # --- inside
 
-    @property
-    def _metadata(self) -> Any:
-        if not self._indexed:
-            with translated():
-                self.db[COLLECTION].create_index([("name", 1), ("bucket", 1), ("prefix", 1)], unique=True)
-            self._indexed = True
-        return self.db[COLLECTION].with_options(write_concern=WriteConcern(w=1, j=True))
+    def _storage(self, backend: Backend) -> Storage:
+        """The storage that carries the backend's payloads."""
+        if backend.payload is Table:
+            from omegaml.store.columns import TableStorage
 
-    def _key(self, name: str) -> dict[str, str]:
-        return {"name": name, "bucket": self.bucket, "prefix": self.prefix}
+            return TableStorage(self.db, self.names)
+        if backend.payload is Rows:
+            from omegaml.store.rows import RowsStorage
 
-    def _key_of_versions(self, name: str) -> dict[str, Any]:
-        return {**self._key(""), "name": {"$regex": f"^{re.escape(VERSIONS + name)}/[0-9]+$"}}
+            return RowsStorage(self.db, self.names)
+        if backend.payload is Blob:
+            from omegaml.store.blobs import BlobStorage
 
-    def _exact(self, name: str) -> dict[str, Any] | None:
-        doc: dict[str, Any] | None = self._metadata.find_one(self._key(name))
-        return doc
+            return BlobStorage(self.db, self.names)
+        assert backend.payload is Documents, backend.payload
+        from omegaml.store.documents import DocumentsStorage
 
-    def _find(self, name: str) -> dict[str, Any] | None:
-        with translated():
-            return self._exact(name)
+        return DocumentsStorage(self.db, self.names)
 
-    def _missing(self, name: str) -> NotFound:
-        return NotFound(
-            f"there is no {self.noun} {name!r} in bucket {self.bucket!r}",
-            hint=f"see `omegacli {self.noun}s list`",
-        )
-
-    def _resolve(self, asked: Asked, version: int | str | None = None) -> dict[str, Any]:
-        """Return the metadata document that a name and version mean."""
-        doc = self._find(asked.name)
-        if doc is None:
-            raise self._missing(asked.name)
-        wanted: Any = version if version is not None else asked.tag
-        if wanted is None and not asked.back:
-            return doc
-        current = doc.get("version") or 0
-        tags = ((doc.get("attributes") or {}).get("versions") or {}).get("tags") or {}
-        if asked.back and wanted is None:
-            number = current - asked.back
-        elif wanted in tags:
-            number = tags[wanted]
-        else:
-            number = int(wanted) if str(wanted).isdigit() else -1
-        if number == current:
-            return doc
-        found = self._find(f"{VERSIONS}{asked.name}/{number}")
-        if found is None:
-            label = f"{asked.back} before the newest" if wanted is None else repr(wanted)
-            raise NotFound(
-                f"{self.noun} {asked.name!r} has no version {label}",
-                hint=f"see `omegacli {self.noun}s show {asked.name}`",
-            )
-        return found
-
-    def _backend(self, doc: Mapping[str, Any]) -> Any:
+    def _backend(self, doc: Mapping[str, Any]) -> Backend:
         backend = backends.by_kind(doc["kind"])
         if (doc.get("format") or 0) > backend.format:
             raise FormatTooNew(
@@ -632,55 +458,45 @@ class Store:
             )
         return backend
 
-    def _insert_version(self, doc: Mapping[str, Any]) -> Any:
-        """Keep a document as a version; None where that version exists."""
-        _id = ObjectId()
-        name = f"{VERSIONS}{doc['name']}/{doc.get('version') or 0}"
-        try:
-            self._metadata.insert_one({**doc, "_id": _id, "name": name})
-        except DuplicateKeyError:
-            return None
-        return _id
+    def _new(self, name: str, backend: Backend) -> Doc:
+        return {"name": name, "bucket": self.bucket, "prefix": self.prefix, "kind": backend.kind}
 
-    def _drop_version(self, _id: Any) -> None:
-        if _id is not None:
-            self._metadata.delete_one({"_id": _id})
+    def _fields(self, name: str, backend: Backend, written: Written) -> Doc:
+        empty: Doc = {"collection": None, "gridfile": None, "objid": None, "s3file": {}, "uri": None}
+        fields = {**self._new(name, backend), "format": backend.format, **empty, **written.fields}
+        return {**fields, "kind_meta": {"bytes": written.bytes, **fields["kind_meta"]}}
 
-    def _release(self, doc: Mapping[str, Any]) -> None:
-        """Free what a document pointed at, unless another one (a version) points there too."""
-        backend = backends.by_kind(doc["kind"])
-        reference: dict[str, Any]
-        if backend.payload is Table:
-            reference = {"kind_meta.id": doc["kind_meta"]["id"]}
-        elif doc.get("gridfile") is not None:
-            reference = {"gridfile": doc["gridfile"]}
-        elif doc.get("collection"):
-            reference = {"collection": doc["collection"]}
-        else:
-            return
-        with translated():
-            if self._metadata.find_one(reference, {"_id": 1}) is None:
-                _storage(backend.payload).free(self.db, self.names, doc)
+    def _release(self, doc: Doc) -> None:
+        """Free what a replaced document pointed at, unless a version points there too."""
+        storage = self._storage(backends.by_kind(doc["kind"]))
+        if not self.catalog.is_shared(doc, _pointer(doc)):
+            storage.free(doc)
+
+    def _taken(self, name: str) -> Conflict:
+        hint = "use replace=True or append=True, or another name"
+        return Conflict(f"there is a {self.noun} {name!r} already", hint=hint)
+
+    def _busy(self, name: str) -> Conflict:
+        return Conflict(f"{self.noun} {name!r} is being changed by many writers at once", hint="try again")
 
 
-def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
+class _Taken(Exception):
+    """An append found no object, and when it wanted to make it there was one."""
 
 
-def _head(arrays: list[Any], limit: int) -> list[Any]:
-    """Cut a column's chunks to the first `limit` values."""
-    out, left = [], limit
-    for a in arrays:
-        if left <= 0:
-            break
-        out.append(a.slice(0, left))
-        left -= len(out[-1])
-    return out
+def _pointer(doc: Mapping[str, Any]) -> dict[str, Any]:
+    """Where an object's data is, as a filter for documents that point there."""
+    manifest = doc.get("kind_meta") or {}
+    if "segs" in manifest:
+        return {"kind_meta.id": manifest["id"]}
+    if doc.get("gridfile") is not None:
+        return {"gridfile": doc["gridfile"]}
+    return {"collection": doc.get("collection")}
 
 
-def _with_index(payload: Any, index: Sequence[str]) -> Any:
-    from dataclasses import replace
-
+def _with_index(payload: Payload, index: Sequence[str] | None) -> Payload:
+    if not index:
+        return payload
     if not isinstance(payload, Rows):
         raise InvalidInput("only the rows format has indexes", hint='put(..., format="rows", index=[...])')
-    return replace(payload, meta={**payload.meta, "indexes": list(index)})
+    return changed(payload, meta={**payload.meta, "indexes": list(index)})

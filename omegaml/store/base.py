@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-if TYPE_CHECKING:
-    from pymongo.database import Database
+from omegaml.errors import Conflict, InvalidInput
 
-    from omegaml.backends.base import Payload
-    from omegaml.store.names import Names
+if TYPE_CHECKING:
+    from omegaml.backends.base import Backend
+    from omegaml.query import Q
+
+
+class Stale(Conflict):
+    """The data that a metadata document names is gone: the object was replaced while it was read."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name!r} was replaced while it was read", hint="read it again")
 
 
 @dataclass(frozen=True)
@@ -21,17 +28,55 @@ class Written:
     bytes: int = 0
 
 
+@dataclass(frozen=True)
+class Added:
+    """What was stored to be added to an object, and is not part of it yet.
+
+    Attributes:
+        match: what the metadata document must still say.
+        change: the update that makes the addition visible.
+        undo: deletes what was stored.
+    """
+
+    match: dict[str, Any]
+    change: dict[str, dict[str, Any]]
+    undo: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which columns and rows of a dataset are asked for, and as what; all of it where nothing is said."""
+
+    columns: Sequence[Any] | None = None
+    excluded: Sequence[str] = ()
+    as_: str | None = None
+    limit: int | None = None
+    q: Q | None = None
+    filters: Mapping[str, Any] = field(default_factory=dict)
+
+    def check_whole(self, doc: Mapping[str, Any]) -> None:
+        """Raise InvalidInput unless everything is asked for: the object has no columns to choose from."""
+        if self != Selection():
+            raise InvalidInput(f"{doc['name']!r} ({doc['kind']}) has no columns to choose from")
+
+
 class Storage(Protocol):
-    """Stores payloads of one type. Nothing that `write` stores is visible before the metadata names it."""
+    """Stores payloads of one type in one database. `doc` is always an object's metadata document.
 
-    def write(
-        self, db: Database[Any], names: Names, payload: Any, doc: Mapping[str, Any], append: bool
-    ) -> Written:
-        """Store `payload` under fresh ids. `doc` is the metadata document (`name`, `kind`, ...); with
-        `append` it is the existing object's, which the payload is added to."""
+    What `write` and `append` store is not visible before the metadata document says so.
+    """
 
-    def read(self, db: Database[Any], names: Names, doc: Mapping[str, Any]) -> Payload:
-        """Return the payload that `doc` names. Raises Corrupt where it is not what was written."""
+    def write(self, payloads: Iterable[Any], doc: Mapping[str, Any]) -> Written:
+        """Store the payloads, one after the other, as one object. `doc` has its name and kind."""
 
-    def free(self, db: Database[Any], names: Names, doc: Mapping[str, Any]) -> None:
-        """Delete what `doc` names; nothing happens where it is gone already."""
+    def append(self, payloads: Iterable[Any], doc: Mapping[str, Any]) -> Added:
+        """Store what is to be added to the object. Raises Mismatch (it does not fit), InvalidInput."""
+
+    def get(self, doc: Mapping[str, Any], backend: Backend, asked: Selection) -> Any:
+        """Return the object, or what is asked of it. Raises Stale where its data is gone, Corrupt."""
+
+    def copy(self, doc: Mapping[str, Any], name: str) -> Written:
+        """Store the object's data once more, for an object called `name`."""
+
+    def free(self, doc: Mapping[str, Any]) -> None:
+        """Delete the object's data; nothing happens where it is gone already."""

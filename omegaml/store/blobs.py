@@ -10,7 +10,7 @@ import hashlib
 import io
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,10 +23,10 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from omegaml.backends.base import Blob
+from omegaml.backends.base import Backend, Blob
 from omegaml.errors import Corrupt, InvalidInput
 from omegaml.mongo import translated
-from omegaml.store.base import Written
+from omegaml.store.base import Added, Selection, Stale, Written
 from omegaml.store.names import Names
 
 CHUNK = 1 << 20
@@ -42,21 +42,25 @@ _indexed: WeakKeyDictionary[Any, set[tuple[str, str]]] = WeakKeyDictionary()
 class BlobStorage:
     """Stores `Blob`s: the metadata's `gridfile` is the file's id, `kind_meta` the blob's `meta`."""
 
-    def write(
-        self, db: Database[Any], names: Names, payload: Blob, doc: Mapping[str, Any], append: bool
-    ) -> Written:
+    def __init__(self, db: Database[Any], names: Names) -> None:
+        self.db = db
+        self.names = names
+
+    def write(self, payloads: Iterable[Blob], doc: Mapping[str, Any]) -> Written:
         """Store the blob as a new file. A writer that dies leaves chunks without a file document.
 
-        Raises: InvalidInput (append; a file opened as text), StorageFull, Unavailable.
+        Raises: InvalidInput (several blobs; a file opened as text), StorageFull, Unavailable.
         """
-        if append:
-            raise InvalidInput(f"nothing can be appended to {doc['name']!r}: it is a {doc['kind']}")
-        chunks = db[names.files].chunks.with_options(write_concern=WriteConcern(w=1))
-        files = db[names.files].files.with_options(write_concern=WriteConcern(w=1, j=True))
+        payload, *more = payloads
+        if more:
+            raise InvalidInput(f"{doc['name']!r} cannot be put in parts: it is a {doc['kind']}")
+        prefix = self.names.files
+        chunks = self.db[prefix].chunks.with_options(write_concern=WriteConcern(w=1))
+        files = self.db[prefix].files.with_options(write_concern=WriteConcern(w=1, j=True))
         file_id = ObjectId()
         try:
             with translated():
-                _ensure_indexes(db, names.files)
+                _ensure_indexes(self.db, prefix)
                 length, digest = _write_chunks(chunks, file_id, payload.data)
                 files.insert_one(
                     {
@@ -64,7 +68,7 @@ class BlobStorage:
                         "length": length,
                         "chunkSize": CHUNK,
                         "uploadDate": datetime.now(UTC),
-                        "filename": names.collection(doc["name"], _EXTENSIONS.get(doc["kind"], "blob")),
+                        "filename": self.names.collection(doc["name"], _EXTENSIONS.get(doc["kind"], "blob")),
                         "metadata": {"sha256": digest},
                     }
                 )
@@ -73,32 +77,62 @@ class BlobStorage:
             raise
         return Written({"gridfile": file_id, "kind_meta": dict(payload.meta)}, length)
 
-    def read(self, db: Database[Any], names: Names, doc: Mapping[str, Any]) -> Blob:
-        """Return the blob; its `data` is a seekable reader that checks what it reads."""
-        reader = BlobReader(db, names.files, doc["gridfile"])
-        return Blob(cast(BinaryIO, reader), doc.get("kind_meta") or {}, reader.length)
+    def append(self, payloads: Iterable[Blob], doc: Mapping[str, Any]) -> Added:
+        """Raises: InvalidInput."""
+        raise InvalidInput(f"nothing can be appended to {doc['name']!r}: it is a {doc['kind']}")
 
-    def free(self, db: Database[Any], names: Names, doc: Mapping[str, Any]) -> None:
-        """Delete the chunks, then the file document; so what is interrupted can be done again."""
+    def get(self, doc: Mapping[str, Any], backend: Backend, asked: Selection) -> Any:
+        """Return what the backend makes of the file. Raises Stale, Corrupt."""
+        asked.check_whole(doc)
+        reader = self.open(doc)
+        payload = Blob(cast(BinaryIO, reader), doc.get("kind_meta") or {}, reader.length)
+        return backend.decode(payload, doc.get("format") or 0)
+
+    def open(self, doc: Mapping[str, Any]) -> BlobReader:
+        """Return the file as a stream that checks what it reads. Raises Stale where it is gone."""
+        return BlobReader(self.db, self.names.files, doc["gridfile"], doc["name"])
+
+    def copy(self, doc: Mapping[str, Any], name: str) -> Written:
+        """Store the file once more. Raises Stale where it is gone."""
+        files, chunks = self.db[self.names.files].files, self.db[self.names.files].chunks
+        file_id, old = ObjectId(), {"files_id": doc["gridfile"]}
+        with translated():
+            found = files.find_one({"_id": doc["gridfile"]})
+            if found is None:
+                raise Stale(doc["name"])
+            fresh: list[dict[str, Any]] = [
+                {"$match": old},
+                {"$set": {"files_id": file_id}},
+                {"$unset": "_id"},
+            ]
+            chunks.aggregate([*fresh, {"$merge": chunks.name}])
+            filename = self.names.collection(name, _EXTENSIONS.get(doc["kind"], "blob"))
+            files.insert_one({**found, "_id": file_id, "filename": filename, "uploadDate": datetime.now(UTC)})
+        return Written({"gridfile": file_id, "kind_meta": doc.get("kind_meta") or {}}, found["length"])
+
+    def free(self, doc: Mapping[str, Any]) -> None:
+        """Delete the file document, then its chunks; what is interrupted is left to `gc`."""
         file_id = doc.get("gridfile")
         if file_id is not None:
             with translated():
-                db[names.files].chunks.delete_many({"files_id": file_id})
-                db[names.files].files.delete_one({"_id": file_id})
+                self.db[self.names.files].files.delete_one({"_id": file_id})
+                self.db[self.names.files].chunks.delete_many({"files_id": file_id})
 
 
 class BlobReader(io.BufferedIOBase):
     """A stored file, open for reading: fetched a chunk at a time, checked, seekable.
 
     Every chunk is checked against its CRC-32 and length; once all have been read in order, the whole
-    against its SHA-256. What does not agree raises Corrupt.
+    against its SHA-256. What does not agree raises Corrupt; a file that was replaced meanwhile, Stale.
     """
 
-    def __init__(self, db: Database[Any], prefix: str, file_id: ObjectId) -> None:
+    def __init__(self, db: Database[Any], prefix: str, file_id: ObjectId, name: str) -> None:
+        self._files: Collection[Any] = db[prefix].files
+        self._object = name
         with translated():
-            found = db[prefix].files.find_one({"_id": file_id})
+            found = self._files.find_one({"_id": file_id})
         if found is None:
-            raise Corrupt(f"the stored file {file_id} is missing", file=str(file_id))
+            raise Stale(name)
         self.length: int = found["length"]
         self.sha256: str | None = (found.get("metadata") or {}).get("sha256")
         self.name = str(file_id)
@@ -160,6 +194,12 @@ class BlobReader(io.BufferedIOBase):
         view[: len(data)] = data
         return len(data)
 
+    def _missing(self, n: int) -> Corrupt | Stale:
+        with translated():
+            if self._files.find_one({"_id": self._id}, {"_id": 1}) is None:
+                return Stale(self._object)
+        return Corrupt(f"chunk {n} of the stored file {self._id} is missing", file=self.name)
+
     def _check_open(self) -> None:
         if self.closed:
             raise ValueError("the stored file was closed")
@@ -170,7 +210,7 @@ class BlobReader(io.BufferedIOBase):
                 self._ahead = self._fetch(n, self._count)
             found = next(self._ahead, None)
             if found is None or found[0] != n:
-                raise Corrupt(f"chunk {n} of the stored file {self._id} is missing", file=self.name)
+                raise self._missing(n)
             self._ahead_n = n + 1
             self._current = found
             self._follow(n, found[1])
@@ -213,7 +253,7 @@ class BlobReader(io.BufferedIOBase):
                     self._follow(n, data)
                     parts.append(data)
         if len(parts) != self._count:
-            raise Corrupt(f"chunk {len(parts)} of the stored file {self._id} is missing", file=self.name)
+            raise self._missing(len(parts))
         self._at = self.length
         return b"".join(parts)
 

@@ -1,76 +1,111 @@
-"""Python data in a collection of its own per put; an append adds one document, seen whole or not at all."""
+"""Python data in a collection of its own per put; an append adds documents, seen whole or not at all.
+
+`kind_meta.ids` lists the documents that belong to the object, in order. What stock omegaml wrote has no such
+list: all that is in the collection belongs to it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import bson
 from bson import ObjectId
-from pymongo import WriteConcern
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
 
-from omegaml.backends.base import Documents
-from omegaml.errors import InvalidInput, Mismatch
+from omegaml.backends.base import Backend, Documents
+from omegaml.errors import Mismatch, OmegaError
 from omegaml.mongo import translated
-from omegaml.store.base import Written
+from omegaml.store.base import Added, Selection, Stale, Written
 from omegaml.store.names import Names
 
 
 class DocumentsStorage:
-    """Stores `Documents`: the metadata's `collection` holds them in the order of their `_id`."""
+    """Stores `Documents`: the metadata's `collection` holds them."""
 
-    def write(
-        self, db: Database[Any], names: Names, payload: Documents, doc: Mapping[str, Any], append: bool
-    ) -> Written:
-        """Store the documents in a new collection, or one more in the existing one.
+    def __init__(self, db: Database[Any], names: Names) -> None:
+        self.db = db
+        self.names = names
 
-        Raises: Mismatch (append to something that is not a list), InvalidInput (append of more than one
-            document holds, 16 MB), StorageFull.
-        """
-        docs: list[dict[str, Any]] = [{"_id": ObjectId(), **d} for d in payload.docs]
-        size = sum(len(bson.encode(d)) for d in docs)
-        if append:
-            self._check_append(payload, doc)
-            collection = doc["collection"]
-        else:
-            collection = names.collection(doc["name"], f"{ObjectId()}.datastore")
-        target = db[collection].with_options(write_concern=WriteConcern(w=1, j=True))
+    def write(self, payloads: Iterable[Documents], doc: Mapping[str, Any]) -> Written:
+        """Store the documents in a new collection. Raises: StorageFull, Unavailable."""
+        payload, *more = payloads
+        for other in more:
+            _check_append(payload, other.meta, doc)
+        docs: list[dict[str, Any]] = [{"_id": ObjectId(), **d} for p in [payload, *more] for d in p.docs]
+        ids = [d["_id"] for d in docs]
+        collection = self.names.fresh("data")
         try:
             with translated():
-                target.insert_many(docs)
+                self.db[collection].insert_many(docs)
         except BaseException:
-            if not append:
-                with suppress(PyMongoError):  # the server may be the reason; then `gc` finds it later
-                    db.drop_collection(collection)
+            self._undo(collection)
             raise
-        fields: dict[str, Any] = {"objid": docs[-1]["_id"]}
-        if not append:
-            fields |= {"collection": collection, "kind_meta": dict(payload.meta)}
-        return Written(fields, size)
+        fields = {"collection": collection, "objid": ids[-1], "kind_meta": {**payload.meta, "ids": ids}}
+        return Written(fields, sum(len(bson.encode(d)) for d in docs))
 
-    def read(self, db: Database[Any], names: Names, doc: Mapping[str, Any]) -> Documents:
-        """Return all documents, in the order in which they were stored."""
+    def append(self, payloads: Iterable[Documents], doc: Mapping[str, Any]) -> Added:
+        """Store more documents. Raises: Mismatch (not a list, or to no list)."""
+        docs: list[dict[str, Any]] = []
+        for payload in payloads:
+            _check_append(payload, doc.get("kind_meta") or {}, doc)
+            docs += [{"_id": ObjectId(), **d} for d in payload.docs]
+        ids, collection = [d["_id"] for d in docs], doc["collection"]
         with translated():
-            found = list(db[doc["collection"]].find().sort("_id", 1))
-        return Documents(found, doc.get("kind_meta") or {})
+            self.db[collection].insert_many(docs)
 
-    def free(self, db: Database[Any], names: Names, doc: Mapping[str, Any]) -> None:
+        def undo() -> None:
+            with suppress(OmegaError), translated():
+                self.db[collection].delete_many({"_id": {"$in": ids}})
+
+        change = {"$push": {"kind_meta.ids": {"$each": ids}}, "$set": {"objid": ids[-1]}}
+        change["$inc"] = {"kind_meta.bytes": sum(len(bson.encode(d)) for d in docs)}
+        return Added({"collection": collection}, change, undo)
+
+    def get(self, doc: Mapping[str, Any], backend: Backend, asked: Selection) -> Any:
+        """Return what the backend makes of the documents. Raises Stale."""
+        asked.check_whole(doc)
+        meta = doc.get("kind_meta") or {}
+        ids = meta.get("ids")
+        with translated():
+            found = list(self.db[doc["collection"]].find(_query(doc)).sort("_id", 1))
+        if ids is not None and len(found) != len(ids):
+            raise Stale(doc["name"])
+        if ids is not None:
+            places = {id: n for n, id in enumerate(ids)}
+            found.sort(key=lambda d: places[d["_id"]])
+        return backend.decode(Documents(found, meta), doc.get("format") or 0)
+
+    def copy(self, doc: Mapping[str, Any], name: str) -> Written:
+        """Store the documents once more."""
+        collection = self.names.fresh("data")
+        with translated():
+            self.db[doc["collection"]].aggregate([{"$match": _query(doc)}, {"$out": collection}])
+        meta: dict[str, Any] = doc.get("kind_meta") or {}
+        fields = {"collection": collection, "objid": doc.get("objid"), "kind_meta": meta}
+        return Written(fields, int(meta.get("bytes") or 0))
+
+    def free(self, doc: Mapping[str, Any]) -> None:
         """Drop the collection."""
         if doc.get("collection"):
             with translated():
-                db.drop_collection(doc["collection"])
+                self.db.drop_collection(doc["collection"])
 
-    def _check_append(self, payload: Documents, doc: Mapping[str, Any]) -> None:
-        there, here = ((m or {}).get("container") for m in (doc.get("kind_meta"), payload.meta))
-        if there != here or there == "one":
-            raise Mismatch(
-                f"a list can be appended to a list; {doc['name']!r} is one value, or what is appended is",
-                hint="put a list first, then append lists",
-            )
-        if len(payload.docs) > 1:
-            raise InvalidInput(
-                "an append of Python data may have 16 MB", hint="append it in several parts, or store a frame"
-            )
+    def _undo(self, collection: str) -> None:
+        with suppress(OmegaError), translated():
+            self.db.drop_collection(collection)
+
+
+def _query(doc: Mapping[str, Any]) -> dict[str, Any]:
+    ids = (doc.get("kind_meta") or {}).get("ids")
+    return {} if ids is None else {"_id": {"$in": ids}}
+
+
+def _check_append(payload: Documents, meta: Mapping[str, Any], doc: Mapping[str, Any]) -> None:
+    there, here = meta.get("container"), payload.meta.get("container")
+    if there != here or there == "one":
+        raise Mismatch(
+            f"a list can be appended to a list; {doc['name']!r} is one value, or what is appended is",
+            hint="put a list first, then append lists",
+        )

@@ -1,6 +1,7 @@
 """Names: what an object may be called, how a name asks for columns or a version, where its data lies.
 
-The collection and GridFS names are upstream omegaml's, so that both read each other's databases.
+GridFS and file names are upstream omegaml's, so that both read each other's databases; collections are always
+found through the metadata.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+
+from bson import ObjectId
 
 from omegaml.errors import InvalidInput
 
@@ -21,6 +24,7 @@ VERBS = frozenset(
 )
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\[\]@^*?]")
 _BUCKET = re.compile(r"[A-Za-z0-9_-]{1,60}")
+_TAG = re.compile(r"[A-Za-z0-9._-]{1,60}")
 _ASKED = re.compile(
     r"(?P<name>[^\[\]@^]+)(?:\[(?P<columns>\^?[^\[\]]*)\])?"
     r"(?:@(?P<tag>[^\[\]@^]+)|(?P<back>\^+))?(?:\[(?P<more>\^?[^\[\]]*)\])?"
@@ -44,6 +48,13 @@ def check_bucket(bucket: str) -> str:
     if not _BUCKET.fullmatch(bucket):
         raise InvalidInput(f"{bucket!r} cannot be a bucket", hint="letters, digits, - and _")
     return bucket
+
+
+def check_tag(tag: str) -> str:
+    """Return `tag`. Raises InvalidInput where a version cannot be called so; a number is a version's own."""
+    if not isinstance(tag, str) or not _TAG.fullmatch(tag) or tag.isdigit():
+        raise InvalidInput(f"{tag!r} cannot be a tag", hint="letters, digits, . - and _, and not only digits")
+    return tag
 
 
 def is_hidden(name: str) -> bool:
@@ -96,6 +107,10 @@ class Names:
     def frames(self) -> str:
         """The collection of columnar chunks. Not `<files>.chunks`: GridFS keeps a unique index there."""
         return f"{self.files}.frames"
+
+    def fresh(self, kind: str) -> str:
+        """A collection that nobody has: `<files>.<kind>.<id>`; the id says when it was made."""
+        return f"{self.files}.{kind}.{ObjectId()}"
 
     def key(self, name: str, ext: str) -> str:
         return f"{self.bucket}.{self.prefix}.{name}.{ext}".replace("/", "_").replace("..", ".")

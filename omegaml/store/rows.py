@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
-from bson import ObjectId
 from bson.raw_bson import RawBSONDocument
-from pymongo import ASCENDING, DESCENDING, GEOSPHERE, WriteConcern
+from pymongo import ASCENDING, DESCENDING, GEOSPHERE
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError, WriteError
 
-from omegaml.backends.base import Rows
+from omegaml.backends.base import Backend, Rows
 from omegaml.backends.rows import ROWID, data_fields, field_of, index_fields, position
-from omegaml.errors import Corrupt, InvalidInput, Mismatch
+from omegaml.errors import InvalidInput, Mismatch
 from omegaml.metadata import COLLECTION
 from omegaml.mongo import translated
-from omegaml.query import Expr, to_mongo
-from omegaml.store.base import Written
+from omegaml.query import Expr, Labels, to_mongo
+from omegaml.query import where as parse_where
+from omegaml.store.base import Added, Selection, Stale, Written
 from omegaml.store.names import VERSIONS, Names
 
 MESSAGE_BYTES = 32 << 20
@@ -36,173 +37,168 @@ _NEXT = "next_row"  # in the metadata document: the first row number that no wri
 class RowsStorage:
     """Stores `Rows`: the metadata's `collection` holds one document per row."""
 
-    def write(
-        self, db: Database[Any], names: Names, payload: Rows, doc: Mapping[str, Any], append: bool
-    ) -> Written:
-        """Store the rows in a new collection, with the indexes that `payload.meta["indexes"]` asks for.
+    def __init__(self, db: Database[Any], names: Names) -> None:
+        self.db = db
+        self.names = names
+
+    def write(self, payloads: Iterable[Rows], doc: Mapping[str, Any]) -> Written:
+        """Store the rows in a new collection, with the indexes that the first `meta["indexes"]` asks for.
 
         Each index is a column's label, with `-` (descending) or `@` (GeoJSON) before it where wanted.
-        Raises: NotFound (column to index), StorageFull. An append is made by `append`.
+        Raises: NotFound (column to index), Mismatch (a later part does not go on), StorageFull.
         """
-        assert not append, "rows are added by `append`, which makes them visible too"
-        meta = dict(payload.meta)
-        indexes = meta.pop("indexes", ())
-        collection = names.collection(doc["name"], f"{ObjectId()}.datastore")
-        with translated():
-            try:
-                keys = _index_keys(meta, indexes)
-                size = _insert(db, collection, payload.batches(0))
-                _make_indexes(db, collection, keys)
-            except BaseException:
-                _try(lambda: db.drop_collection(collection))
-                raise
-        return Written(
-            {"collection": collection, "kind_meta": {**meta, "bytes": size}, _NEXT: payload.rows}, size
-        )
+        collection = self.names.fresh("rows")
+        meta: dict[str, Any] = {}
+        keys: list[_Key] = []
+        size = 0
+        try:
+            with translated():
+                for payload in payloads:
+                    if not meta:
+                        meta = dict(payload.meta)
+                        keys = _index_keys(meta, meta.pop("indexes", ()))
+                        size = _insert(self.db, collection, payload.batches(0))
+                    else:
+                        _check_append(meta, payload.meta)
+                        size += _insert(self.db, collection, payload.batches(meta["rows"]))
+                        meta = _longer(meta, payload.rows)
+                _make_indexes(self.db, collection, keys)
+        except BaseException:
+            _try(lambda: self.db.drop_collection(collection))
+            raise
+        fields = {"collection": collection, "kind_meta": {**meta, "bytes": size}, _NEXT: meta["rows"]}
+        return Written(fields, size)
 
-    def append(
-        self, db: Database[Any], payload: Rows, doc: Mapping[str, Any], fields: Mapping[str, Any]
-    ) -> bool:
-        """Add the rows to the dataset of metadata document `doc`, then list them there and set `fields`.
+    def append(self, payloads: Iterable[Rows], doc: Mapping[str, Any]) -> Added:
+        """Add the rows under numbers reserved for them; several writers' appends go on side by side.
 
-        Appends of several writers go on side by side. Returns False, with nothing changed, where the dataset
-        was replaced meanwhile.
         Raises: Mismatch (other columns, dtypes or index than the dataset's), StorageFull.
         """
-        collection, old, meta = doc["collection"], dict(doc["kind_meta"]), dict(payload.meta)
-        keys = _index_keys(meta, meta.pop("indexes", ()))
-        _check_append(old, meta)
-        with translated():
-            return self._append(db, collection, payload, doc, keys, fields)
+        collection, old = doc["collection"], dict(doc["kind_meta"])
+        parts: list[list[int]] = []
 
-    def read(
-        self,
-        db: Database[Any],
-        names: Names,
-        doc: Mapping[str, Any],
-        columns: Sequence[str | int] | None = None,
-        where: Expr | None = None,
-        limit: int | None = None,
-    ) -> Rows:
-        """Return the rows, or those of them that `where` selects, the first `limit` of these.
+        def undo() -> None:
+            for part in parts:
+                _try(partial(self.db[collection].delete_many, _within([part])))
 
-        Args:
-            columns: labels as text, or positions; None is all.
+        size = 0
+        try:
+            for payload in payloads:
+                meta = dict(payload.meta)
+                keys = _index_keys(meta, meta.pop("indexes", ()))
+                _check_append(old, meta)
+                with translated():
+                    start = self._reserve(doc, payload.rows)
+                    parts.append([start, start + payload.rows])
+                    size += _insert(self.db, collection, payload.batches(start))
+                    _make_indexes(self.db, collection, keys)
+        except BaseException:
+            undo()
+            raise
+        change: dict[str, dict[str, Any]] = {
+            "$push": {"kind_meta.omega.parts": {"$each": [part for part in parts if part[1] > part[0]]}},
+            "$inc": {"kind_meta.rows": sum(b - a for a, b in parts), "kind_meta.bytes": size},
+            # the frequency is that of the first rows alone, and stock would fill the gaps with rows
+            "$unset": {"kind_meta.idx_meta.freq": "", "kind_meta.omega.index.freq": ""},
+        }
+        return Added({"collection": collection}, change, undo)
 
-        Raises: NotFound (column), Corrupt (the collection does not have the rows that the metadata lists).
+    def get(self, doc: Mapping[str, Any], backend: Backend, asked: Selection) -> Any:
+        """Return the object that `backend` makes of the rows and columns asked for.
+
+        Raises: NotFound (column), InvalidInput, Stale.
         """
+        if asked.as_ not in (None, "pandas"):
+            hint = "read it as pandas, or store it in the columnar format"
+            raise InvalidInput(
+                f"{doc['name']!r} in the rows format cannot be read as {asked.as_!r}", hint=hint
+            )
         with translated():
-            meta = _with_rows_of_stock(db, doc, dict(doc.get("kind_meta") or {}))
-        parts = (meta.get("omega") or {}).get("parts")
-        query = {} if where is None else to_mongo(where, lambda text: _filterable(meta, text))
-        if parts is not None:
-            query = {"$and": [query, _within(parts)]} if query else _within(parts)
+            meta = _with_rows_of_stock(self.db, doc, dict(doc.get("kind_meta") or {}))
+        expr = parse_where(asked.q, asked.filters, Labels(partial(field_of, meta)))
         projection = {"_id": 0}
-        if columns is not None:
-            meta["take"] = [c if isinstance(c, int) else position(meta, c) for c in columns]
+        if asked.columns is not None or asked.excluded:
+            meta["take"] = _positions(meta, asked)
             fields = data_fields(meta)
             projection |= {f: 1 for f in [*index_fields(meta), *(fields[i] for i in meta["take"]), ROWID]}
-        found = db[doc["collection"]]
         with translated():
-            try:
-                cursor: Any = found.find_raw_batches(query, projection)
-                if limit is not None:
-                    cursor = cursor.sort(ROWID, 1).limit(limit) if limit > 0 else ()
-                batches = [(batch, _offsets(batch)) for batch in cursor]
-            except OperationFailure as error:
-                if error.code not in _GONE:
-                    raise
-                raise Corrupt(f"the rows of {doc['name']!r} are gone", hint="read again") from error
-            rows = sum(len(offsets) - 1 for _, offsets in batches)
-            listed = meta.get("rows")
-            short = listed is not None and rows != listed and where is None and limit is None
-            if short or (listed and not rows and limit != 0 and found.find_one({}, ["_id"]) is None):
-                raise Corrupt(f"{doc['name']!r} lists {listed} rows and {rows} were found", hint="read again")
-        return Rows(rows, lambda start: ((memoryview(batch), offsets) for batch, offsets in batches), meta)
-
-    def get(
-        self,
-        db: Database[Any],
-        names: Names,
-        doc: Mapping[str, Any],
-        backend: Any,
-        columns: Sequence[str] | None = None,
-        excluded: Sequence[str] = (),
-        where: Expr | None = None,
-        limit: int | None = None,
-    ) -> Any:
-        """Return the object that `backend` makes of the rows and columns asked for."""
-        if columns is None and excluded:
-            meta = doc.get("kind_meta") or {}
-            left_out = {position(meta, text) for text in excluded}
-            kept = [i for i in range(len(data_fields(meta))) if i not in left_out]
-            payload = self.read(db, names, doc, kept, where, limit)
-        else:
-            payload = self.read(db, names, doc, columns, where, limit)
+            batches = self._fetch(doc, meta, _query(meta, expr), projection, asked.limit)
+        rows = sum(len(offsets) - 1 for _, offsets in batches)
+        listed = meta.get("rows")
+        is_short = listed is not None and rows != listed and expr is None and asked.limit is None
+        if is_short or (listed and not rows and asked.limit != 0 and self._is_gone(doc)):
+            raise Stale(doc["name"])
+        payload = Rows(rows, lambda start: ((memoryview(batch), offsets) for batch, offsets in batches), meta)
         return backend.decode(payload, doc.get("format") or 0)
 
-    def free(self, db: Database[Any], names: Names, doc: Mapping[str, Any]) -> None:
+    def copy(self, doc: Mapping[str, Any], name: str) -> Written:
+        """Store the rows once more, with their indexes."""
+        collection, source = self.names.fresh("rows"), self.db[doc["collection"]]
+        with translated():
+            meta = _with_rows_of_stock(self.db, doc, dict(doc.get("kind_meta") or {}))
+            source.aggregate([{"$match": _query(meta, None)}, {"$out": collection}])
+            for index in source.list_indexes():
+                if index["name"] != "_id_":
+                    self.db[collection].create_index(list(index["key"].items()), name=index["name"])
+        fields = {"collection": collection, "kind_meta": meta}
+        return Written(fields | ({_NEXT: doc[_NEXT]} if _NEXT in doc else {}), int(meta.get("bytes") or 0))
+
+    def free(self, doc: Mapping[str, Any]) -> None:
         """Drop the collection."""
         if doc.get("collection"):
             with translated():
-                db.drop_collection(doc["collection"])
+                self.db.drop_collection(doc["collection"])
 
-    def count(self, db: Database[Any], doc: Mapping[str, Any], where: Expr | None = None) -> int:
-        """How many rows `where` selects, counted by the server."""
+    def count(self, doc: Mapping[str, Any]) -> int:
+        """How many rows there are, those that stock omegaml appended included."""
         with translated():
-            meta = _with_rows_of_stock(db, doc, dict(doc.get("kind_meta") or {}))
-        parts = (meta.get("omega") or {}).get("parts")
-        if where is None and meta.get("rows") is not None:
-            return int(meta["rows"])
-        query = {} if where is None else to_mongo(where, lambda text: _filterable(meta, text))
-        if parts is not None:
-            query = {"$and": [query, _within(parts)]} if query else _within(parts)
-        with translated():
-            return db[doc["collection"]].count_documents(query)
+            meta = _with_rows_of_stock(self.db, doc, dict(doc.get("kind_meta") or {}))
+            if meta.get("rows") is not None:
+                return int(meta["rows"])
+            return self.db[doc["collection"]].count_documents({})
 
-    def _append(
+    def _fetch(
         self,
-        db: Database[Any],
-        collection: str,
-        payload: Rows,
         doc: Mapping[str, Any],
-        keys: Sequence[_Key],
-        fields: Mapping[str, Any],
-    ) -> bool:
+        meta: Mapping[str, Any],
+        query: Mapping[str, Any],
+        projection: Mapping[str, int],
+        limit: int | None,
+    ) -> list[tuple[bytes, list[int]]]:
+        try:
+            cursor: Any = self.db[doc["collection"]].find_raw_batches(query, projection)
+            if limit is not None:
+                cursor = cursor.sort(ROWID, 1).limit(limit) if limit > 0 else ()
+            return [(batch, _offsets(batch)) for batch in cursor]
+        except OperationFailure as error:
+            if error.code not in _GONE:
+                raise
+            raise Stale(doc["name"]) from error
+
+    def _is_gone(self, doc: Mapping[str, Any]) -> bool:
+        with translated():
+            return self.db[doc["collection"]].find_one({}, ["_id"]) is None
+
+    def _reserve(self, doc: Mapping[str, Any], rows: int) -> int:
+        """Return the first of `rows` row numbers that no other writer is given, behind all that are there."""
+        collection, documents = doc["collection"], self.db[COLLECTION]
         same = {"_id": doc["_id"], "collection": collection}
-        known = (doc["kind_meta"].get("omega") or {}).get("parts")
-        last = db[collection].find_one(sort=[(ROWID, -1)], projection=[ROWID])
+        last = self.db[collection].find_one(sort=[(ROWID, -1)], projection=[ROWID])
         floor = int(last[ROWID]) + 1 if last and ROWID in last else 0
-        if known is None:  # written by stock: all that is there belongs to it
-            known = [[0, floor]] if floor else []
-            first = {"kind_meta.omega.parts": known, "kind_meta.rows": floor}
-            db[COLLECTION].update_one({**same, "kind_meta.omega.parts": {"$exists": False}}, {"$set": first})
-        start, reserved = _reserve(db, doc, floor, payload.rows)
+        if (doc["kind_meta"].get("omega") or {}).get("parts") is None:
+            # written by stock: all that is there belongs to it
+            known = {"kind_meta.omega.parts": [[0, floor]] if floor else [], "kind_meta.rows": floor}
+            documents.update_one({**same, "kind_meta.omega.parts": {"$exists": False}}, {"$set": known})
+        counted = {"$add": [{"$max": [f"${_NEXT}", floor]}, rows]}
+        before = documents.find_one_and_update({"_id": doc["_id"]}, [{"$set": {_NEXT: counted}}], [_NEXT])
+        reserved = (before or {}).get(_NEXT)
         if reserved is not None and floor > reserved:  # stock appended rows since
             stock = {
                 "$push": {"kind_meta.omega.parts": [reserved, floor]},
                 "$inc": {"kind_meta.rows": floor - reserved},
             }
-            db[COLLECTION].update_one(same, stock)
-        part = [start, start + payload.rows]
-        listed = False
-        try:
-            size = _insert(db, collection, payload.batches(start))
-            _make_indexes(db, collection, keys)
-            change = {
-                "$push": {"kind_meta.omega.parts": {"$each": [part] if payload.rows else []}},
-                "$inc": {"kind_meta.rows": payload.rows, "kind_meta.bytes": size},
-                # the frequency is that of the first rows alone, and stock would fill the gaps with rows
-                "$unset": {"kind_meta.idx_meta.freq": "", "kind_meta.omega.index.freq": ""},
-                "$set": dict(fields),
-            }
-            change = {k: v for k, v in change.items() if v}
-            journaled = db[COLLECTION].with_options(write_concern=WriteConcern(w=1, j=True))
-            listed = bool(journaled.update_one(same, change).matched_count)
-        finally:
-            if not listed:
-                _try(lambda: db[collection].delete_many({ROWID: {"$gte": part[0], "$lt": part[1]}}))
-        return listed
+            documents.update_one(same, stock)
+        return max(reserved or 0, floor)
 
 
 class _Sequence(RawBSONDocument):
@@ -214,6 +210,31 @@ class _Sequence(RawBSONDocument):
     @property
     def raw(self) -> bytes:
         return self._data
+
+
+def _longer(meta: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """Return the metadata after `rows` rows that follow."""
+    exact = {**meta["omega"], "parts": [[0, meta["rows"] + rows]] if meta["rows"] + rows else []}
+    exact["index"] = {k: v for k, v in exact["index"].items() if k != "freq"}
+    idx_meta = {k: v for k, v in meta["idx_meta"].items() if k != "freq"}
+    return {**meta, "rows": meta["rows"] + rows, "omega": exact, "idx_meta": idx_meta}
+
+
+def _positions(meta: Mapping[str, Any], asked: Selection) -> list[int]:
+    """The columns that are asked for. Raises NotFound."""
+    if asked.columns is not None:
+        return [c if isinstance(c, int) else position(meta, str(c)) for c in asked.columns]
+    left_out = {position(meta, text) for text in asked.excluded}
+    return [i for i in range(len(data_fields(meta))) if i not in left_out]
+
+
+def _query(meta: Mapping[str, Any], where: Expr | None) -> dict[str, Any]:
+    """The filter for the rows that belong to the dataset and match."""
+    parts = (meta.get("omega") or {}).get("parts")
+    query = {} if where is None else to_mongo(where, lambda text: _filterable(meta, text))
+    if parts is None:
+        return query
+    return {"$and": [query, _within(parts)]} if query else _within(parts)
 
 
 def _check_append(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -293,17 +314,6 @@ def _make_indexes(db: Database[Any], collection: str, keys: Sequence[_Key]) -> N
     for key in keys:  # named as stock names them
         name = hashlib.md5(str(key).encode(), usedforsecurity=False).hexdigest()
         db[collection].create_index(key, name=name)
-
-
-def _reserve(db: Database[Any], doc: Mapping[str, Any], floor: int, rows: int) -> tuple[int, int | None]:
-    """Return the first of `rows` row numbers, from `floor` on, that no other writer is given.
-
-    The second number is where the ones reserved before ended, if any were.
-    """
-    counted = {"$add": [{"$max": [f"${_NEXT}", floor]}, rows]}
-    before = db[COLLECTION].find_one_and_update({"_id": doc["_id"]}, [{"$set": {_NEXT: counted}}], [_NEXT])
-    reserved = (before or {}).get(_NEXT)
-    return max(reserved or 0, floor), reserved
 
 
 def _with_rows_of_stock(db: Database[Any], doc: Mapping[str, Any], meta: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pandas.testing import assert_frame_equal
 
 from omegaml import errors
 from omegaml.omega import Omega
-from omegaml.store import columns
+from omegaml.store import columns, reader
 
 LONG = 50_000
 
@@ -98,13 +98,13 @@ def test_filters_select_the_rows_that_pandas_selects(om: Omega) -> None:
 def test_a_filter_on_a_sorted_column_fetches_few_chunks(om: Omega, monkeypatch: pytest.MonkeyPatch) -> None:
     om.datasets.put(frame(LONG), "f")
     fetched: list[int] = []
-    fetch = columns.Reader._fetch
+    fetch = reader.Reader._fetch
 
     def counted(self: Any, chunks: Any, wanted: Any) -> Any:
         fetched.append(len(chunks))
         return fetch(self, chunks, wanted)
 
-    monkeypatch.setattr(columns.Reader, "_fetch", counted)
+    monkeypatch.setattr(reader.Reader, "_fetch", counted)
     assert len(om.datasets.get("f", id=7)) == 1
     assert sum(fetched) == 1
 
@@ -323,3 +323,163 @@ def test_no_server_is_said_at_once_with_its_address() -> None:
         om.datasets.list()
     assert "omegacli cluster up" in str(caught.value.hint)
     assert (datetime.now(UTC) - started).total_seconds() < 5
+
+
+def test_frames_that_come_in_parts_become_one_dataset(om: Omega) -> None:
+    parts = [frame(LONG, 1), frame(7, 2), frame(7, 3).head(0), frame(LONG, 4)]
+    for how in ({}, {"format": "rows"}):
+        meta = om.datasets.put_parts(iter(parts), "f", **how)
+        assert meta.rows == 2 * LONG + 7
+        assert_frame_equal(om.datasets.get("f"), pd.concat(parts, ignore_index=True))
+        meta = om.datasets.put_parts(iter(parts[1:3]), "f", append=True)
+        assert meta.rows == 2 * LONG + 14
+        assert_frame_equal(om.datasets.get("f").tail(7).reset_index(drop=True), parts[1])
+
+
+@pytest.mark.parametrize("how", [{}, {"format": "rows"}], ids=["columnar", "rows"])
+@pytest.mark.parametrize("append", [False, True])
+def test_parts_that_fail_leave_everything_as_it_was(om: Omega, how: Any, append: bool) -> None:
+    def parts(last: Any) -> Any:
+        yield frame(LONG)
+        yield frame(10)
+        if isinstance(last, Exception):
+            raise last
+        yield last
+
+    om.datasets.put(frame(5), "f", **how)
+    before = {name: om.db[name].count_documents({}) for name in om.db.list_collection_names()}
+    wrong = [
+        (frame(3).drop(columns="x"), errors.Mismatch),
+        ([1], errors.Mismatch),
+        (OSError("gone"), OSError),
+    ]
+    for last, error in wrong:
+        with pytest.raises(error):
+            om.datasets.put_parts(parts(last), "f", append=append, **how)
+        assert_frame_equal(om.datasets.get("f"), frame(5))
+        left = {name: om.db[name].count_documents({}) for name in om.db.list_collection_names()}
+        assert {k: v for k, v in left.items() if v} == before
+    with pytest.raises(errors.InvalidInput, match="nothing"):
+        om.datasets.put_parts(iter(()), "g", **how)
+
+
+def test_many_small_appends_become_few_segments_while_others_read(om: Omega) -> None:
+    parts = [frame(3, seed) for seed in range(150)]
+    om.datasets.put(frame(LONG), "f", keep_versions=True)
+    lazy = None
+    for n, part in enumerate(parts):
+        om.datasets.put(part, "f", append=True)
+        lazy = lazy or (om.datasets.getl("f") if n == 60 else None)
+    segs = om.datasets.metadata("f").kind_meta["segs"]
+    assert len(segs) < columns.COMPACT_SEGMENTS
+    whole = pd.concat([frame(LONG), *parts], ignore_index=True)
+    assert_frame_equal(om.datasets.get("f"), whole)
+    assert lazy is not None
+    assert_frame_equal(lazy.get(), whole.head(len(lazy)))  # what was compacted is still there
+    om.datasets.gc()
+    assert_frame_equal(lazy.get(), whole.head(len(lazy)))
+    om.datasets.gc(older_than=-1)
+    assert_frame_equal(om.datasets.get("f"), whole)
+    om.datasets.drop("f")
+    assert chunks(om) == 0
+
+
+def test_a_lazy_frame_of_a_replaced_dataset_says_so(om: Omega) -> None:
+    om.datasets.put(frame(LONG), "f")
+    lazy = om.datasets.getl("f")
+    om.datasets.put(frame(5), "f")
+    with pytest.raises(errors.Conflict, match="'f' was replaced"):
+        lazy.get()
+
+
+@pytest.mark.parametrize(
+    ("value", "how"),
+    [
+        (frame(LONG), {}),
+        (frame(5), {}),
+        (frame(LONG), {"format": "rows", "index": ["id"]}),
+        (pd.Series([1.5, None], name="s"), {}),
+        ([1, (2, 3)], {}),
+        (b"bytes" * 500_000, {}),
+        (np.arange(300_000).reshape(3, -1), {}),
+    ],
+    ids=["frame", "inline", "rows", "series", "python", "file", "array"],
+)
+def test_a_copy_is_equal_and_on_its_own(om: Omega, value: Any, how: Any) -> None:
+    om.datasets.put(value, "f", attributes={"unit": "kg"}, **how)
+    om.datasets.copy("f", "g")
+    with pytest.raises(errors.Conflict, match="'g'"):
+        om.datasets.copy("f", "g")
+    om.datasets.copy("f", "g", replace=True)
+    om.datasets.drop("f")
+    om.datasets.gc(older_than=-1)
+    same(om.datasets.get("g"), value)
+    assert om.datasets.metadata("g").attributes == {"unit": "kg"}
+    om.datasets.drop("g")
+    assert {n for n in om.db.list_collection_names() if om.db[n].count_documents({})} == set()
+
+
+def same(got: Any, value: Any) -> None:
+    if isinstance(value, pd.DataFrame):
+        assert_frame_equal(got, value)
+    elif isinstance(value, pd.Series):
+        pd.testing.assert_series_equal(got, value)
+    elif isinstance(value, np.ndarray):
+        np.testing.assert_array_equal(got, value)
+    else:
+        assert got == value and type(got) is type(value)
+
+
+def test_versions_belong_to_the_object_and_not_to_its_name(om: Omega) -> None:
+    for n in (1, 2, 3):
+        om.datasets.put(frame(n), "f", keep_versions=True)
+    om.datasets.rename("f", "g")
+    om.datasets.put(frame(9), "f", keep_versions=True)
+    assert [v.version for v in om.datasets.versions("f")] == [1]
+    assert [(v.name, v.version, v.rows) for v in om.datasets.versions("g")] == [
+        ("g", 3, 3),
+        ("g", 2, 2),
+        ("g", 1, 1),
+    ]
+    om.datasets.put(frame(10), "f")
+    assert len(om.datasets.get("f^")) == 9 and len(om.datasets.get("g^")) == 2
+    om.datasets.drop("g")
+    assert len(om.datasets.get("f@1")) == 9
+
+
+@pytest.mark.parametrize("tag", ["", "7", "a b", "a@b", "$x", "a/b"])
+def test_tags_that_could_not_be_asked_for_are_refused(om: Omega, tag: str) -> None:
+    om.datasets.put(frame(1), "f", keep_versions=True)
+    with pytest.raises(errors.InvalidInput, match="tag"):
+        om.datasets.put(frame(2), "f", tag=tag)
+    with pytest.raises(errors.InvalidInput, match="tag"):
+        om.datasets.promote("f", 1, tag)
+    assert om.datasets.count("f") == 1
+
+
+def test_a_tag_may_have_dots(om: Omega) -> None:
+    om.datasets.put(frame(1), "f", keep_versions=True)
+    om.datasets.put(frame(2), "f", tag="v1.0")
+    om.datasets.promote("f", 1, "v0.9")
+    assert [len(om.datasets.get(f"f@{t}")) for t in ("v0.9", "v1.0", "latest")] == [1, 2, 2]
+
+
+def test_two_that_put_a_new_name_do_not_both_believe_it_was_new(om: Omega) -> None:
+    done: list[str] = []
+
+    def put() -> None:
+        try:
+            om.datasets.put(frame(LONG), "f", replace=False)
+            done.append("ok")
+        except errors.Conflict:
+            done.append("conflict")
+
+    threads = [threading.Thread(target=put) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert sorted(done) == ["conflict"] * 3 + ["ok"]
+    om.datasets.gc(older_than=-1)
+    om.datasets.drop("f")
+    assert chunks(om) == 0

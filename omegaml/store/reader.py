@@ -1,0 +1,264 @@
+"""Reading columnar tables: which chunks a selection needs, fetched a few at a time and checked."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from bson import ObjectId
+
+from omegaml.backends.columnar.chunks import unpack
+from omegaml.backends.columnar.codec import decode
+from omegaml.backends.columnar.schema import Schema
+from omegaml.errors import Corrupt
+from omegaml.mongo import translated
+from omegaml.query import Labels, mask, may_match, where
+from omegaml.store.base import Selection, Stale
+
+if TYPE_CHECKING:
+    from omegaml.query import Expr
+
+GROUP_COLUMNS = 64
+THREADS = 2
+BATCH = 4
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of one chunk: `arrays` are the asked columns, `taken` the selected rows' places in the chunk."""
+
+    start: int
+    rows: int
+    arrays: list[pa.Array]
+    taken: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    segment: ObjectId | None  # None: inline in the manifest
+    n: int
+    start: int
+    rows: int
+
+
+class Reader:
+    """One table as its manifest listed it when the reader was made."""
+
+    def __init__(self, frames: Any, manifest: Mapping[str, Any], name: str) -> None:
+        self._frames = frames
+        self._manifest = manifest
+        self._name = name
+        self.schema = Schema.from_doc(manifest["schema"])
+        self.rows: int = manifest["rows"]
+        self.chunks = list(self._list_chunks())
+
+    def _list_chunks(self) -> Iterator[_Chunk]:
+        start = 0
+        inline = self._manifest.get("inline")
+        if inline is not None:
+            yield _Chunk(None, 0, 0, inline["rows"])
+            start = inline["rows"]
+        for seg in self._manifest.get("segs") or []:
+            for n in range(seg["n"]):
+                rows = min(seg["per"], seg["rows"] - n * seg["per"])
+                yield _Chunk(seg["id"], n, start, rows)
+                start += rows
+
+    def scan(
+        self, columns: Sequence[int], where: Expr | None = None, start: int = 0, stop: int | None = None
+    ) -> Iterator[Piece]:
+        """Yield the selected rows of `columns`, chunk by chunk and in row order.
+
+        Only chunks between rows `start` and `stop` whose statistics may match are fetched, a few at a time.
+        Raises Stale when a chunk is gone, Corrupt when its bytes are not what was stored.
+        """
+        stop = self.rows if stop is None else min(stop, self.rows)
+        chunks = [c for c in self.chunks if c.start < stop and c.start + c.rows > start]
+        tested = sorted({self.schema.find(c) for c in where.columns()}) if where is not None else []
+        kept = self._prune(chunks, where, tested) if where is not None else chunks
+        late = where is not None and len(kept) > len(chunks) // 2 and set(columns) - set(tested)
+
+        def work(batch: list[_Chunk]) -> list[Piece]:
+            if where is None:
+                data = self._fetch(batch, columns)
+                return [
+                    _cut(Piece(c.start, c.rows, [data[c, i] for i in columns]), start, stop) for c in batch
+                ]
+            data = self._fetch(batch, tested if late else sorted({*columns, *tested}))
+            hits: dict[_Chunk, np.ndarray] = {}
+            for c in batch:
+
+                def column(text: str, c: _Chunk = c) -> tuple[pa.Array, Any]:
+                    i = self.schema.find(text)
+                    return data[c, i], self.schema.types[i]
+
+                found = mask(where, column)
+                taken = np.flatnonzero(found.to_numpy(zero_copy_only=False))
+                taken = taken[(taken >= start - c.start) & (taken < stop - c.start)]
+                if len(taken):
+                    hits[c] = taken
+            if late and hits:
+                data.update(self._fetch(list(hits), [i for i in columns if i not in tested]))
+            return [
+                Piece(
+                    c.start,
+                    len(t),
+                    [data[c, i] if len(t) == c.rows else data[c, i].take(pa.array(t)) for i in columns],
+                    t,
+                )
+                for c, t in hits.items()
+            ]
+
+        batches = [kept[i : i + BATCH] for i in range(0, len(kept), BATCH)]
+        yield from (p for pieces in _in_order(work, batches) for p in pieces)
+
+    def _prune(self, chunks: list[_Chunk], where: Expr, tested: Sequence[int]) -> list[_Chunk]:
+        """Leave out the chunks whose statistics say that nothing in them can match."""
+        kept = [c for c in chunks if c.segment is None]
+        dataset, segments = self._manifest["id"], {c.segment for c in chunks if c.segment is not None}
+        groups = sorted({i // GROUP_COLUMNS for i in tested})
+        keys = [{"d": dataset, "s": s, "g": g, "n": -1} for s in segments for g in groups]
+        found: dict[Any, dict[str, Any]] = {}
+        with translated():
+            for doc in self._frames.find({"_id": {"$in": keys}}, {f"st.c{i}": 1 for i in tested} or None):
+                found.setdefault(doc["_id"]["s"], {}).update(doc.get("st", {}))
+        for segment in segments:
+            inside = [c for c in chunks if c.segment == segment]
+            st = found.get(segment)
+            if st is None:
+                raise Stale(self._name)
+
+            def column(text: str, st: Mapping[str, Any] = st) -> Any:
+                i = self.schema.find(text)
+                s = st.get(f"c{i}")
+                return s and (s["lo"], s["hi"], s["nul"], self.schema.types[i])
+
+            seg = next(s for s in self._manifest["segs"] if s["id"] == segment)
+            matches = may_match(where, column, seg["n"])
+            kept += [c for c in inside if matches[c.n]]
+        return sorted(kept, key=lambda c: c.start)
+
+    def _fetch(self, chunks: Sequence[_Chunk], columns: Sequence[int]) -> dict[tuple[_Chunk, int], pa.Array]:
+        """Return the arrays of some columns of some chunks, digests checked."""
+        out: dict[tuple[_Chunk, int], pa.Array] = {}
+        by_key = {(c.segment, c.n): c for c in chunks}
+        inline = by_key.get((None, 0))
+        if inline is not None:
+            stored = self._manifest["inline"]
+            out.update({(inline, i): self._decode(stored, i, inline) for i in columns})
+        wanted = [c for c in chunks if c.segment is not None]
+        groups: dict[int, list[int]] = {}
+        for i in columns:
+            groups.setdefault(i // GROUP_COLUMNS, []).append(i)
+        dataset = self._manifest["id"]
+        with translated():
+            for g, members in groups.items() if wanted else ():
+                keys = [{"d": dataset, "s": c.segment, "g": g, "n": c.n} for c in wanted]
+                fields = {f"{k}.c{i}": 1 for i in members for k in "dh"}
+                seen = 0
+                for doc in self._frames.find({"_id": {"$in": keys}}, fields, batch_size=1000):
+                    chunk = by_key[doc["_id"]["s"], doc["_id"]["n"]]
+                    out.update({(chunk, i): self._decode(doc, i, chunk) for i in members})
+                    seen += 1
+                if seen != len(keys):
+                    raise Stale(self._name)
+        return out
+
+    def _decode(self, doc: Mapping[str, Any], i: int, chunk: _Chunk) -> pa.Array:
+        data = doc["d"][f"c{i}"]
+        if isinstance(data, int):
+            keys = [{**doc["_id"], "c": i, "p": p} for p in range(data)]
+            parts = {d["_id"]["p"]: d["b"] for d in self._frames.find({"_id": {"$in": keys}})}
+            if len(parts) != data:
+                raise Stale(self._name)
+            data = b"".join(parts[p] for p in range(data))
+        if zlib.crc32(data) != doc["h"][f"c{i}"]:
+            raise Corrupt(
+                f"column {i}, rows {chunk.start} and on, are not what was stored",
+                hint="restore the dataset from a backup",
+            )
+        array = unpack(data, self.schema.types[i])
+        if len(array) != chunk.rows:
+            raise Corrupt(f"column {i} has {len(array)} of {chunk.rows} rows at row {chunk.start}")
+        return array
+
+
+def _cut(piece: Piece, start: int, stop: int) -> Piece:
+    lo, hi = max(0, start - piece.start), min(piece.rows, stop - piece.start)
+    if lo == 0 and hi == piece.rows:
+        return piece
+    return Piece(piece.start + lo, hi - lo, [a.slice(lo, hi - lo) for a in piece.arrays])
+
+
+def _in_order(work: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
+    """Run the jobs on a few threads, a bounded number ahead, and yield the results in order."""
+    if len(jobs) <= 1:
+        yield from map(work, jobs)
+        return
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        waiting: deque[Future[Any]] = deque()
+        for job in jobs:
+            waiting.append(pool.submit(work, job))
+            if len(waiting) > THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def select(reader: Reader, asked: Selection) -> Any:
+    """Return the selected columns and rows as the object that was put, or as what is asked for."""
+    schema = reader.schema
+    width = schema.width
+    expr = where(asked.q, asked.filters, Labels(schema.find))
+    if asked.columns is not None:
+        chosen = [schema.find(c) if isinstance(c, str) else schema.labels.get_loc(c) for c in asked.columns]
+        chosen = [i for i in chosen if i < width]  # the index comes along anyway
+    else:
+        excluded = {schema.find(c) for c in asked.excluded}
+        chosen = [i for i in range(width) if i not in excluded]
+    stored = [*chosen, *range(width, len(schema.types))]
+    limit = asked.limit
+    arrays: list[list[pa.Array]] = [[] for _ in stored]
+    places: list[np.ndarray] = []
+    rows = 0
+    for piece in reader.scan(stored, expr, stop=limit if expr is None else None):
+        for column, array in zip(arrays, piece.arrays, strict=True):
+            column.append(array)
+        if expr is not None:
+            taken = piece.taken if piece.taken is not None else np.arange(piece.rows)
+            places.append(taken + piece.start)
+        rows += piece.rows
+        if limit is not None and rows >= limit:
+            break
+    positions = None if expr is None else np.concatenate([np.empty(0, np.int64), *places])
+    if limit is not None and rows > limit:
+        arrays = [_head(column, limit) for column in arrays]
+        positions = None if positions is None else positions[:limit]
+        rows = limit
+    if expr is None and rows != reader.rows:
+        if limit is None:
+            raise Corrupt(f"{rows} of {reader.rows} rows were found", hint="restore it from a backup")
+        positions = np.arange(rows)
+    view = schema if chosen == list(range(width)) else schema.select(chosen)
+    return decode(view, arrays, rows, positions, asked.as_)
+
+
+def _head(arrays: Sequence[pa.Array], limit: int) -> list[pa.Array]:
+    """Cut a column's chunks to the first `limit` values."""
+    out: list[pa.Array] = []
+    left = limit
+    for a in arrays:
+        if left <= 0:
+            break
+        out.append(a.slice(0, left))
+        left -= len(out[-1])
+    return out
