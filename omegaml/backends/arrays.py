@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 
-from omegaml.backends.base import Blob
+from omegaml.backends.base import Blob, check_type
 from omegaml.errors import Corrupt, NotStorable
 
 
@@ -19,11 +19,7 @@ class ArrayBackend:
         return isinstance(obj, np.ndarray)
 
     def encode(self, obj: np.ndarray) -> Blob:
-        if type(obj) is not np.ndarray:
-            raise NotStorable(
-                f"a {type(obj).__module__}.{type(obj).__qualname__} would come back as a plain array",
-                hint="store numpy.asarray(it), and a mask as an array of its own",
-            )
+        check_type(obj, np.ndarray)
         if obj.dtype.hasobject:
             raise NotStorable(
                 f"an array of dtype {obj.dtype} holds Python objects",

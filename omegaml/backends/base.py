@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
+from omegaml.errors import NotStorable
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -71,6 +73,17 @@ class Rows:
 
 
 Payload = Blob | Documents | Table | Rows
+
+
+def check_type(obj: object, *exact: type) -> None:
+    """Raise NotStorable for an object of a subclass, which would come back as one of its base class."""
+    kind = type(obj)
+    if kind not in exact:
+        base = next(t for t in (*exact, object) if issubclass(kind, t)).__name__
+        raise NotStorable(
+            f"a {kind.__module__}.{kind.__qualname__} would come back as a plain {base}",
+            hint=f"convert it to a {base} first",
+        )
 
 
 @runtime_checkable

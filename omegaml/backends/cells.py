@@ -20,6 +20,10 @@ import pandas as pd
 
 from omegaml.errors import NotStorable
 
+#: Deeper values are refused, so that reading one never depends on how much stack is left.
+LEVELS = 100
+#: How deep a value may be that lies in a document of the database: that has 100 levels, two for one here.
+INLINE_LEVELS = 30
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -33,12 +37,12 @@ def decode(data: bytes) -> Any:
     return untag(bson.decode(data)["v"])
 
 
-def tag(value: object) -> Any:
-    """Return `value` as something BSON keeps exactly (see the module). Raises NotStorable."""
-    try:
-        return _tag(value)
-    except RecursionError:
-        raise NotStorable("a value that contains itself, or is nested too deeply, cannot be stored") from None
+def tag(value: object, levels: int = LEVELS) -> Any:
+    """Return `value` as something BSON keeps exactly (see the module).
+
+    Raises NotStorable, also where it is nested more than `levels` deep.
+    """
+    return _tag(value, levels)
 
 
 def untag(value: Any) -> Any:
@@ -132,7 +136,7 @@ def _tag_dateutil(tz: Any, kind: str) -> dict[str, Any] | None:
     return {"lib": "dateutil", "name": (own or equal)[0]} if equal else None
 
 
-def _tag(value: Any) -> Any:
+def _tag(value: Any, levels: int) -> Any:
     kind = type(value)
     if value is None or kind in (bool, float, bytes):
         return value
@@ -144,8 +148,10 @@ def _tag(value: Any) -> Any:
         return value
     if kind is int:
         return value if value in _INT64 else {"_t": "int", "v": hex(value)}
-    if kind is list:
-        return [_tag(item) for item in value]
+    if kind in _CONTAINERS:
+        if not levels:
+            raise NotStorable("a value that contains itself, or is nested too deeply, cannot be stored")
+        return _CONTAINERS[kind](value, levels - 1)
     writer = _WRITERS.get(kind)
     if writer is not None:
         return writer(value)
@@ -158,31 +164,43 @@ def _tag(value: Any) -> Any:
     raise NotStorable(f"a value of type {kind.__module__}.{kind.__qualname__} cannot be stored exactly")
 
 
-def _many(name: str) -> Callable[[Any], dict[str, Any]]:
-    return lambda value: {"_t": name, "v": [_tag(item) for item in value]}
+def _many(name: str) -> Callable[[Any, int], dict[str, Any]]:
+    return lambda value, levels: {"_t": name, "v": [_tag(item, levels) for item in value]}
 
 
-def _mapping(value: dict[Any, Any]) -> dict[str, Any]:
-    return {"_t": "dict", "k": [_tag(k) for k in value], "v": [_tag(v) for v in value.values()]}
+def _mapping(value: dict[Any, Any], levels: int) -> dict[str, Any]:
+    return {
+        "_t": "dict",
+        "k": [_tag(key, levels) for key in value],
+        "v": [_tag(item, levels) for item in value.values()],
+    }
 
 
 def _scalar(value: np.generic) -> dict[str, Any]:
     dtype = value.dtype
     if dtype.hasobject or dtype.names is not None or dtype.char == "V":
         raise NotStorable(f"a numpy value of dtype {dtype} cannot be stored exactly")
+    if isinstance(value, np.str_):
+        return {"_t": "np", "d": "U", "v": value.encode("utf-8", "surrogatepass")}
+    if isinstance(value, np.bytes_):
+        return {"_t": "np", "d": "S", "v": bytes(value)}
     return {"_t": "np", "d": dtype.str, "v": value.tobytes()}
 
 
 def _read_scalar(doc: dict[str, Any]) -> Any:
+    if doc["d"] == "U":
+        return np.str_(doc["v"].decode("utf-8", "surrogatepass"))
+    if doc["d"] == "S":
+        return np.bytes_(doc["v"])
     dtype = np.dtype(doc["d"])
     return np.frombuffer(doc["v"], dtype)[0] if dtype.itemsize else dtype.type()
 
 
-def _array(value: np.ndarray) -> dict[str, Any]:
+def _array(value: np.ndarray, levels: int) -> dict[str, Any]:
     fortran = bool(value.flags.f_contiguous and not value.flags.c_contiguous)
     order: Literal["F", "C"] = "F" if fortran else "C"
     if value.dtype == object:
-        items = [_tag(item) for item in value.ravel(order=order)]
+        items = [_tag(item, levels) for item in value.ravel(order=order)]
         return {"_t": "objects", "s": list(value.shape), "o": order, "v": items}
     if value.dtype.hasobject or value.dtype.names is not None or value.dtype.char == "V":
         raise NotStorable(f"an array of dtype {value.dtype} cannot be stored in a cell")
@@ -263,13 +281,17 @@ def _read_period(doc: dict[str, Any]) -> pd.Period:
     return pd.Period(ordinal=int(doc["v"]), freq=doc["f"])
 
 
-_WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
+_CONTAINERS: dict[type, Callable[[Any, int], Any]] = {
+    list: lambda value, levels: [_tag(item, levels) for item in value],
     tuple: _many("tuple"),
     set: _many("set"),
     frozenset: _many("frozenset"),
     dict: _mapping,
-    complex: lambda v: {"_t": "complex", "v": [v.real, v.imag]},
     np.ndarray: _array,
+}
+
+_WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
+    complex: lambda v: {"_t": "complex", "v": [v.real, v.imag]},
     dt.datetime: _datetime,
     dt.date: lambda v: {"_t": "date", "v": [v.year, v.month, v.day]},
     dt.time: _time,
@@ -277,7 +299,7 @@ _WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     pd.Timestamp: _timestamp,
     pd.Timedelta: lambda v: {"_t": "Timedelta", "v": int(v.asm8.astype("int64")), "u": v.unit},
     pd.Period: _period,
-    pd.Interval: lambda v: {"_t": "interval", "v": [_tag(v.left), _tag(v.right)], "c": v.closed},
+    pd.Interval: lambda v: {"_t": "interval", "v": [tag(v.left), tag(v.right)], "c": v.closed},
     decimal.Decimal: lambda v: {"_t": "decimal", "v": str(v)},
     uuid.UUID: lambda v: {"_t": "uuid", "v": v.bytes},
 }

@@ -16,17 +16,10 @@ import numpy as np
 import pandas as pd
 
 from omegaml.backends import rowbson
-from omegaml.backends.base import Rows
-from omegaml.backends.rowtypes import (
-    COLUMNAR,
-    check_cell,
-    from_stock_dtype,
-    objects,
-    restore,
-    stock_dtype,
-    store,
-    values_of,
-)
+from omegaml.backends.base import Rows, check_type
+from omegaml.backends.cells import INLINE_LEVELS, decode, encode, tag, untag
+from omegaml.backends.columnar.values import freqs_of, index_doc, index_from_doc, levels_of, row_index
+from omegaml.backends.rowtypes import COLUMNAR, from_stock_dtype, restore, stock_dtype, store
 from omegaml.errors import FormatTooNew, NotFound, NotStorable
 
 ROWID = "_om#rowid"
@@ -34,6 +27,7 @@ INDEX = "_idx#"
 BATCH_ROWS = 20_000
 DOCUMENT_BYTES = 16 << 20
 META_BYTES = 8 << 20
+INT64 = range(-(2**63), 2**63)
 FORMAT = 1
 
 Meta = Mapping[str, Any]
@@ -55,6 +49,7 @@ class RowsBackend:
 
         Raises: NotStorable, naming the column, for a dtype or value that would not come back equal.
         """
+        check_type(obj, pd.DataFrame)
         return _encode(obj, None)
 
     def decode(self, payload: Rows, format: int) -> pd.DataFrame:
@@ -76,10 +71,12 @@ class SeriesRowsBackend:
 
     def encode(self, obj: pd.Series) -> Rows:
         """Return the rows of `obj`. Raises NotStorable for what would not come back equal."""
-        check_cell("the series' name", obj.name)
-        frame = obj.to_frame(name=str(obj.name))
+        check_type(obj, pd.Series)
+        name = _kept("the series' name", tag, obj.name, INLINE_LEVELS)
+        frame = obj.to_frame(name="values")
+        frame.columns = pd.Index([str(obj.name)], dtype=object)
         frame.attrs, frame.flags.allows_duplicate_labels = obj.attrs, obj.flags.allows_duplicate_labels
-        return _encode(frame, [obj.name])
+        return _encode(frame, [name])
 
     def decode(self, payload: Rows, format: int) -> pd.Series:
         """Return the series, its rows in the order of their numbers."""
@@ -89,7 +86,7 @@ class SeriesRowsBackend:
         series.attrs = frame.attrs
         exact = payload.meta.get("omega") or {}
         if "series" in exact:
-            series.name = exact["series"][0]
+            series.name = untag(exact["series"][0])
         elif series.name == "None":
             series.name = None
         return series
@@ -110,7 +107,7 @@ def labels(meta: Meta) -> pd.Index:
     """The columns' labels, exactly."""
     exact = meta.get("omega") or {}
     if "columns" in exact:
-        return _restore_index(exact["columns"])
+        return index_from_doc(exact["columns"])
     own = [label for label, stored in meta["columns"] if not str(stored).startswith((INDEX, ROWID))]
     return pd.Index(own, dtype=object) if not all(isinstance(label, str) for label in own) else pd.Index(own)
 
@@ -138,65 +135,72 @@ def field_of(meta: Meta, text: str) -> str:
 
 
 def _encode(frame: pd.DataFrame, series: list[Any] | None) -> Rows:
+    index, levels = frame.index, levels_of(frame.index)
+    index_names = [f"{INDEX}{i}_{_clean(str(name or i))}" for i, name in enumerate(index.names)]
     names = _field_names(frame.columns)
-    levels = _levels(frame.index)
     fields, types = [], []
-    index_names = [f"{INDEX}{i}_{_clean(str(name or i))}" for i, name in enumerate(frame.index.names)]
-    index_doc: dict[str, Any] = {"names": _names(frame.index)}
-    ranged = isinstance(frame.index, pd.RangeIndex)
-    level_types = []
-    for stored, level in zip(index_names, levels, strict=True):
-        field, spec = store(f"{stored} of the index", values_of(level))
-        fields.append(field.renamed(stored))
-        level_types.append(spec)
-    if isinstance(frame.index, pd.RangeIndex):
-        index_doc["range"] = [frame.index.start, frame.index.step]
-    else:
-        index_doc |= {"levels": level_types, "multi": isinstance(frame.index, pd.MultiIndex)}
-        index_doc |= _frequency(frame.index)
-    for i, stored in enumerate(names):
-        field, spec = store(repr(frame.columns[i]), values_of(frame.iloc[:, i]))
+    labelled = [
+        (f"{stored} of the index", stored, level) for stored, level in zip(index_names, levels, strict=True)
+    ]
+    labelled += [(repr(frame.columns[i]), stored, frame.iloc[:, i]) for i, stored in enumerate(names)]
+    for label, stored, values in labelled:
+        field, spec = store(label, values)
         fields.append(field.renamed(stored))
         types.append(spec)
-    columns = [[s, s] for s in index_names]
-    columns += [
-        [label if type(label) in (str, int) and "$" not in str(label) else s, s]
-        for label, s in zip(frame.columns.tolist(), names, strict=True)
-    ]
-    columns.append([ROWID, ROWID])
-    dtypes = {s: stock_dtype(level.dtype) for s, level in zip(index_names, levels, strict=True)}
-    dtypes |= {s: stock_dtype(dtype) for s, dtype in zip(names, frame.dtypes, strict=True)}
-    idx_meta: dict[str, Any] = {
-        "names": [n if n is None or type(n) in (str, int) else str(n) for n in frame.index.names]
-    }
-    if isinstance(frame.index, pd.DatetimeIndex) and frame.index.freq is not None and frame.index.freq.n > 0:
-        idx_meta["freq"] = frame.index.freq.freqstr
     exact: dict[str, Any] = {
-        "columns": _describe_index(frame.columns),
-        "types": types,
-        "index": index_doc,
+        "columns": _kept("columns", index_doc, frame.columns),
+        "types": types[len(levels) :],
+        "index": _describe(index, types[: len(levels)]),
+        "attrs": _kept("attrs", encode, dict(frame.attrs)),
         "parts": [[0, len(frame)]] if len(frame) else [],
     }
     if series is not None:
         exact["series"] = series
-    if frame.attrs:
-        check_cell("attrs", dict(frame.attrs))
-        exact["attrs"] = dict(frame.attrs)
     if not frame.flags.allows_duplicate_labels:
         exact["unique"] = True
-    meta = {
-        "columns": columns,
-        "dtypes": {**dtypes, ROWID: "int64"},
-        "idx_meta": idx_meta,
-        "rows": len(frame),
-        "omega": exact,
-    }
+    meta = {**_stock_meta(frame, index_names, names), "rows": len(frame), "omega": exact}
     if len(bson.encode(meta, codec_options=rowbson.CODEC)) > META_BYTES:
         raise NotStorable(
             "the frame has more columns or categories than the rows format holds", hint=COLUMNAR
         )
-    continues = ranged and (frame.index.start, frame.index.step) == (0, 1)
+    continues = isinstance(index, pd.RangeIndex) and (index.start, index.step) == (0, 1)
     return Rows(len(frame), _batches(fields, len(frame), continues), meta)
+
+
+def _describe(index: pd.Index, types: list[Any]) -> dict[str, Any]:
+    names = [_kept("index name", tag, name, INLINE_LEVELS) for name in index.names]
+    if isinstance(index, pd.RangeIndex):
+        return {"names": names, "range": [index.start, index.step]}
+    doc = {"names": names, "levels": types, "multi": isinstance(index, pd.MultiIndex)}
+    freqs = _kept("index", freqs_of, index)
+    return {**doc, "freq": list(freqs)} if any(freqs) else doc
+
+
+def _stock_meta(frame: pd.DataFrame, index_names: list[str], names: list[str]) -> dict[str, Any]:
+    """What stock omegaml keeps of a frame, as it writes it."""
+    columns = [[s, s] for s in index_names]
+    columns += [
+        [label if _is_stock_label(label) and "$" not in str(label) else s, s]
+        for label, s in zip(frame.columns.tolist(), names, strict=True)
+    ]
+    columns.append([ROWID, ROWID])
+    levels = zip(index_names, levels_of(frame.index), strict=True)
+    dtypes = {s: stock_dtype(level.dtype) for s, level in levels}
+    dtypes |= {s: stock_dtype(dtype) for s, dtype in zip(names, frame.dtypes, strict=True)}
+    idx_meta: dict[str, Any] = {
+        "names": [n if n is None or _is_stock_label(n) else _valid(str(n)) for n in frame.index.names]
+    }
+    freq = getattr(frame.index, "freq", None)
+    if isinstance(frame.index, pd.DatetimeIndex) and freq is not None and freq.n > 0:
+        idx_meta["freq"] = freq.freqstr
+    return {"columns": columns, "dtypes": {**dtypes, ROWID: "int64"}, "idx_meta": idx_meta}
+
+
+def _kept(what: str, describe: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return describe(*args)
+    except NotStorable as error:
+        raise NotStorable(f"{what}: {error.message}", hint=error.hint) from None
 
 
 def _batches(
@@ -247,7 +251,8 @@ def _decode(payload: Rows) -> pd.DataFrame:
     }
     frame = pd.DataFrame(series, index=index, copy=False)
     frame.columns = own if take is None else own.take(positions)
-    frame.attrs = objects([exact.get("attrs") or {}])[0]
+    if "attrs" in exact:
+        frame.attrs = decode(exact["attrs"])
     if exact.get("unique"):
         frame.flags.allows_duplicate_labels = False
     return frame
@@ -259,7 +264,7 @@ def _row_index(meta: Meta, documents: Sequence[Mapping[str, Any]], row_ids: np.n
     if exact is not None and "range" in exact:
         start, step = exact["range"]
         at = _positions(meta["omega"]["parts"], row_ids)
-        name = exact["names"][0]
+        name = untag(exact["names"][0])
         if len(at) and at[-1] - at[0] != len(at) - 1:
             return pd.Index(start + step * at, name=name)
         first = start + step * int(at[0]) if len(at) else start
@@ -267,8 +272,8 @@ def _row_index(meta: Meta, documents: Sequence[Mapping[str, Any]], row_ids: np.n
     columns = [[document.get(field) for document in documents] for field in fields]
     if exact is not None:
         arrays = [restore(cells, spec) for cells, spec in zip(columns, exact["levels"], strict=True)]
-        whole = len(documents) == meta["rows"]
-        return _index(arrays, exact["names"], exact["multi"], exact.get("freq") if whole else None)
+        freqs = exact.get("freq") if len(documents) == meta["rows"] else None
+        return row_index(arrays, [untag(name) for name in exact["names"]], freqs or (), exact["multi"])
     if not fields:
         return pd.RangeIndex(len(documents))
     arrays = [
@@ -276,7 +281,7 @@ def _row_index(meta: Meta, documents: Sequence[Mapping[str, Any]], row_ids: np.n
     ]
     idx_meta = meta.get("idx_meta") or {}
     names = list(idx_meta.get("names") or [None] * len(fields))
-    return _index(arrays, names, len(fields) > 1, None)
+    return row_index(arrays, names, (), len(fields) > 1)
 
 
 def _positions(parts: Sequence[Sequence[int]], row_ids: np.ndarray) -> np.ndarray:
@@ -290,64 +295,6 @@ def _positions(parts: Sequence[Sequence[int]], row_ids: np.ndarray) -> np.ndarra
     return row_ids - starts[part] + before[part]
 
 
-def _index(arrays: Sequence[Any], names: Sequence[Any], multi: bool, freq: Any = None) -> pd.Index:
-    if multi:
-        levels = pd.MultiIndex.from_arrays([pd.Index(a, dtype=a.dtype) for a in arrays], names=list(names))
-        for i, each in enumerate(freq or ()):
-            if each is not None:
-                values = levels.levels[i].copy()
-                values.freq = each
-                levels = levels.set_levels(values, level=i)
-        return levels
-    index = pd.Index(arrays[0], dtype=arrays[0].dtype, name=names[0])
-    if freq is not None:
-        index.freq = freq  # type: ignore[attr-defined]
-    return index
-
-
-def _frequency(index: pd.Index) -> dict[str, Any]:
-    """The frequency of dates, or of each level of a MultiIndex, to be restored with all rows."""
-    own = [
-        getattr(level.freq, "freqstr", None)
-        if isinstance(level, pd.DatetimeIndex | pd.TimedeltaIndex)
-        else None
-        for level in (index.levels if isinstance(index, pd.MultiIndex) else [index])
-    ]
-    if not any(own):
-        return {}
-    return {"freq": own if isinstance(index, pd.MultiIndex) else own[0]}
-
-
-def _levels(index: pd.Index) -> list[pd.Index]:
-    return [index.get_level_values(i) for i in range(index.nlevels)]
-
-
-def _names(index: pd.Index) -> list[Any]:
-    names = list(index.names)
-    check_cell("the names of an index", names)
-    return names
-
-
-def _describe_index(index: pd.Index) -> dict[str, Any]:
-    """An index with its values, for the columns' labels."""
-    names = _names(index)
-    if isinstance(index, pd.RangeIndex):
-        return {"range": [index.start, index.stop, index.step], "names": names}
-    levels = []
-    for level in _levels(index):
-        field, spec = store("labels", values_of(level))
-        levels.append({"of": spec, "values": rowbson.decoded(field, len(level))})
-    described = {"levels": levels, "multi": isinstance(index, pd.MultiIndex), "names": names}
-    return described | _frequency(index)
-
-
-def _restore_index(doc: Meta) -> pd.Index:
-    if "range" in doc:
-        return pd.RangeIndex(*doc["range"], name=doc["names"][0])
-    arrays = [restore(level["values"], level["of"]) for level in doc["levels"]]
-    return _index(arrays, doc["names"], doc["multi"], doc.get("freq"))
-
-
 def _field_names(columns: pd.Index) -> list[str]:
     """A field name for every label: as stock makes them, and unique, and ones that MongoDB accepts."""
     taken: dict[str, None] = {}
@@ -356,16 +303,21 @@ def _field_names(columns: pd.Index) -> list[str]:
         name = f"_{name}" if name.startswith(("$", INDEX, ROWID)) or not name else name
         while name in taken or name == "_id":
             name += "_"
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise NotStorable(f"column {label!r}: the label is not valid Unicode", hint=COLUMNAR) from error
         taken[name] = None
     return list(taken)
 
 
 def _clean(name: str) -> str:
-    return name.replace(".", "_").replace("\0", "_")
+    return _valid(name).replace(".", "_").replace("\0", "_")
+
+
+def _valid(text: str) -> str:
+    """Text without the lone surrogates that UTF-8 does not have."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _is_stock_label(label: Any) -> bool:
+    return label in INT64 if type(label) is int else type(label) is str and _valid(label) == label
 
 
 def _check_format(format: int, kind: str) -> None:

@@ -5,15 +5,56 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import bson
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from omegaml.backends.columnar.chunks import pack, stats, unpack
-from omegaml.backends.columnar.codec import encode
+from omegaml.backends.base import Table
+from omegaml.backends.columnar.chunks import pack, stats, unpack, whole
+from omegaml.backends.columnar.codec import adapt, decode, encode
+from omegaml.backends.columnar.schema import Schema
 from omegaml.frame import LazyFrame
 from omegaml.query import Expr, mask, may_match
-from omegaml.store.columns import Piece
+from omegaml.store.reader import Piece
+
+
+def stored(obj: Any, rows: int, codec: str = "zstd") -> tuple[Schema, list[list[pa.Array]], int]:
+    """Return `obj` as it is read from chunks of `rows` rows, with all documents through BSON."""
+    table = encode(obj)
+    schema = Schema.from_doc(_through_bson(table.schema.to_doc()))
+    return schema, _chunked(table, schema, rows, codec), table.rows
+
+
+def round_trip(obj: Any, rows: int, codec: str = "zstd") -> Any:
+    """Return `obj` after it was stored in chunks of `rows` rows."""
+    return decode(*stored(obj, rows, codec))
+
+
+def appended(first: Any, second: Any, rows: int = 2) -> Any:
+    """Return what a reader gets of `first` and then `second` in one dataset."""
+    one, two = encode(first), encode(second)
+    schema = one.schema.extend(two.schema, one.rows)
+    read = Schema.from_doc(_through_bson(schema.to_doc()))
+    parts = zip(_chunked(one, read, rows), _chunked(adapt(two, schema), read, rows), strict=True)
+    return decode(read, [a + b for a, b in parts], one.rows + two.rows)
+
+
+def _chunked(table: Table, read: Schema, rows: int, codec: str = "zstd") -> list[list[pa.Array]]:
+    """Return the columns of `table` as a reader with schema `read` gets them."""
+    columns = []
+    for i, type_ in enumerate(table.schema.types):
+        array = whole(table.column(i))
+        assert len(array) == table.rows
+        parts = [array.slice(at, rows) for at in range(0, table.rows, rows)]
+        for part in parts:
+            _through_bson({"bounds": list(stats(part, type_))})
+        columns.append([unpack(pack(part, type_, codec), read.types[i]) for part in parts])
+    return columns
+
+
+def _through_bson(doc: Any) -> Any:
+    return bson.decode(bson.encode(doc))
 
 
 class ChunkReader:
@@ -26,8 +67,7 @@ class ChunkReader:
         self.data: list[list[bytes]] = []
         self.stats: list[list[tuple[Any, ...]]] = []
         for i, type_ in enumerate(table.schema.types):
-            column = table.column(i)
-            array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+            array = whole(table.column(i))
             parts = [array.slice(start, size) for start in self.starts]
             self.data.append([pack(part, type_) for part in parts])
             self.stats.append([tuple(stats(part, type_)) for part in parts])

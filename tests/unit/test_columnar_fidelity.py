@@ -9,9 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from omegaml.backends.columnar.backend import FrameBackend, SeriesBackend
 from omegaml.backends.columnar.codec import encode
+from omegaml.backends.rows import RowsBackend, SeriesRowsBackend
 from omegaml.errors import NotStorable
-from tests.unit.columnar_cases import CASES, assert_same, round_trip
+from tests.unit.columnar_cases import CASES
+from tests.unit.equality import assert_same
+from tests.unit.stored_chunks import round_trip
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 1000])
@@ -62,6 +66,40 @@ def test_a_cell_that_contains_itself_is_refused():
     loop.append(loop)
     with pytest.raises(NotStorable, match="'v'"):
         encode(pd.DataFrame({"v": [loop]})).column(0)
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pd.Series])
+def test_an_object_of_a_subclass_is_refused(kind):
+    made = type("Special", (kind,), {})([1, 2])
+    for backend in (
+        (FrameBackend(), RowsBackend()) if kind is pd.DataFrame else (SeriesBackend(), SeriesRowsBackend())
+    ):
+        with pytest.raises(NotStorable, match="Special"):
+            backend.encode(made)
+
+
+def nested(levels, wrap):
+    value = 1
+    for _ in range(levels):
+        value = wrap(value)
+    return value
+
+
+@pytest.mark.parametrize("wrap", [lambda v: [v], lambda v: {"a": v}, lambda v: (v,), lambda v: {(1,): v}])
+def test_deep_cells_come_back_and_too_deep_ones_are_refused(wrap):
+    frame = pd.DataFrame({"v": pd.Series([nested(12, wrap)], dtype=object)})
+    assert_same(round_trip(frame, 1), frame)
+    for levels in (101, 2000):
+        with pytest.raises(NotStorable, match="'v'"):
+            encode(pd.DataFrame({"v": pd.Series([nested(levels, wrap)], dtype=object)})).column(0)
+
+
+def test_more_categories_or_columns_than_a_document_holds_are_refused():
+    many = pd.Categorical(np.random.default_rng(1).integers(0, 2**62, 2_000_000))
+    with pytest.raises(NotStorable, match="'many'"):
+        encode(pd.DataFrame({"few": 1, "many": many}))
+    with pytest.raises(NotStorable, match="columns"):
+        encode(pd.DataFrame([[0] * 400_000]))
 
 
 def test_a_dtype_without_a_counterpart_is_refused_by_the_name_of_its_column():

@@ -12,33 +12,18 @@ import pytest
 
 from omegaml.backends.columnar.backend import ArrowBackend, FrameBackend, SeriesBackend
 from omegaml.backends.columnar.chunks import pack, stats, unpack
-from omegaml.backends.columnar.codec import adapt, decode, encode
+from omegaml.backends.columnar.codec import decode, encode
 from omegaml.backends.columnar.schema import Schema
 from omegaml.backends.columnar.types import ColumnType
 from omegaml.errors import Corrupt, Mismatch, NotFound
-from tests.unit.columnar_cases import assert_same, round_trip, stored
+from tests.unit.equality import assert_same
+from tests.unit.stored_chunks import appended, round_trip, stored
 
 
 @pytest.fixture
 def sales():
     index = pd.Index(["x", "y", "z"], name="shop")
     return pd.DataFrame({"a.b": [1, 2, 3], 7: [1.5, np.nan, 2.5], "name": ["p", None, "q"]}, index=index)
-
-
-def appended(first, second, rows=2):
-    """Return what a reader gets of `first` and then `second` in one dataset."""
-    one, two = encode(first), encode(second)
-    schema = one.schema.extend(two.schema)
-    columns = []
-    for i, type_ in enumerate(schema.types):
-        parts = []
-        for table in (one, adapt(two, schema)):
-            array = table.column(i)
-            array = pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
-            own = table.schema.types[i]  # what the rows were written as, which may be less than what is read
-            parts += [unpack(pack(array.slice(k, rows), own), type_) for k in range(0, table.rows, rows)]
-        columns.append(parts)
-    return decode(schema, columns, one.rows + two.rows)
 
 
 def test_columns_are_found_by_label_by_its_text_and_by_index_name(sales):
@@ -81,6 +66,13 @@ def test_selected_rows_keep_their_numbers_in_a_range_index():
 def test_a_default_index_goes_on_when_rows_are_appended():
     a, b = pd.DataFrame({"v": [1, 2, 3]}), pd.DataFrame({"v": [4, 5]})
     assert_same(appended(a, b), pd.concat([a, b], ignore_index=True))
+
+
+def test_a_range_index_goes_on_where_the_new_rows_begin():
+    frame = pd.DataFrame({"v": range(10)}, index=pd.RangeIndex(20, 0, -2, name="r"))
+    assert_same(appended(frame[:6], frame[6:]), frame)
+    with pytest.raises(Mismatch, match="range"):
+        appended(frame[:6], frame[7:])
 
 
 def test_appended_rows_keep_their_own_labels_of_an_index(sales):
@@ -130,6 +122,28 @@ def test_rows_with_another_kind_of_index_are_refused(index):
     schema = encode(pd.DataFrame({"a": [1]})).schema
     with pytest.raises(Mismatch, match="index"):
         schema.extend(encode(pd.DataFrame({"a": [1]}, index=index)).schema)
+
+
+def test_categories_of_a_first_part_without_any_take_those_of_the_next():
+    a = pd.DataFrame({"c": pd.Categorical([None, None])})
+    b = pd.DataFrame({"c": pd.Categorical([3, None])})
+    got = appended(a, b)["c"]
+    assert got.cat.categories.tolist() == [3] and got.isna().tolist() == [True, True, False, True]
+
+
+def test_a_new_category_that_is_equal_to_an_old_one_of_another_type_is_refused():
+    a = pd.DataFrame({"c": pd.Categorical([1, "x"], categories=[1, "x"])})
+    b = pd.DataFrame({"c": pd.Categorical([True, "y"], categories=[True, "y"])})
+    with pytest.raises(Mismatch, match="'c'"):
+        encode(a).schema.extend(encode(b).schema)
+
+
+def test_categories_that_overlap_as_intervals_grow():
+    a, b = (
+        pd.DataFrame({"c": pd.Categorical(pd.arrays.IntervalArray.from_tuples(t))})
+        for t in ([(0, 5), (3, 8)], [(3, 8), (4, 9)])
+    )
+    assert appended(a, b)["c"].tolist() == [pd.Interval(*t) for t in [(0, 5), (3, 8), (3, 8), (4, 9)]]
 
 
 def test_ordered_categories_do_not_grow():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import json
 import uuid
 import zoneinfo
 from typing import Any
 
+import dateutil.tz
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,6 +67,7 @@ GOOD = {
     "object bools": cells(True, False),
     "object ints": cells(1, 2**62),
     "object nested": cells({"a": [1, {"b": None}]}, [], {}, [1.5, "x"]),
+    "object lists of one length": cells([1, 2], [3, 4]),
     "object datetime": cells(datetime.datetime(2020, 1, 2, 3, 4, 5, 6000), None),
     "object uuid": cells(uuid.UUID(int=5), None),
     "all None": cells(None, None),
@@ -78,6 +81,10 @@ GOOD = {
     "zoneinfo": pd.DataFrame({"x": FOLD.tz_convert(zoneinfo.ZoneInfo("America/New_York"))}),
     "utc": pd.DataFrame({"x": FOLD}),
     "fixed offset": pd.DataFrame({"x": FOLD.tz_convert("+05:30")}),
+    "zone of dateutil": pd.DataFrame({"x": FOLD.tz_convert(dateutil.tz.gettz("Europe/Zurich"))}),
+    "offset with a name": pd.DataFrame(
+        {"x": FOLD.tz_convert(datetime.timezone(datetime.timedelta(hours=-3), "BRT"))}
+    ),
     "timedelta": case(pd.to_timedelta(["1D", None, "1ns"])),
     "period": case(pd.PeriodIndex(["2020-01", None], freq="M")),
     "category": case(pd.Categorical(["b", None, "a"], categories=["b", "a", "unused"], ordered=True)),
@@ -85,6 +92,8 @@ GOOD = {
     "category float": case(pd.Categorical([0.5, None])),
     "category datetime": case(pd.Categorical(pd.to_datetime(["2020-01-01", None]))),
     "category bool": case(pd.Categorical([True, False, None])),
+    "category of object text": case(pd.Categorical(pd.Series(["a", "b"], dtype=object))),
+    "category of 127": case(pd.Categorical(range(127))),
     "category empty": case(pd.Categorical([None, None], categories=[])),
     "empty rows": pd.DataFrame({"i": pd.Series([], dtype="int32"), "s": pd.Series([], dtype=object)}),
     "no columns": pd.DataFrame(index=[3, 1]),
@@ -98,6 +107,10 @@ GOOD = {
     "index hours": indexed(pd.date_range("2020-01-01", periods=3, freq="2h", tz="Europe/Zurich")),
     "index category": indexed(pd.CategoricalIndex(["a", "b", "a"], ordered=True)),
     "index multi": indexed(pd.MultiIndex.from_product([["a", "b"], [1, 2]], names=["k", None])),
+    "index multi named by numbers": indexed(pd.MultiIndex.from_arrays([[1, 2], ["a", "b"]], names=[1, 0])),
+    "index named by a tuple": indexed(pd.Index([1, 2], name=("a", 1))),
+    "index named beyond 64 bits": indexed(pd.Index([1, 2], name=2**70)),
+    "index named without Unicode": indexed(pd.Index([1, 2], name="\ud800")),
     "index multi dates": indexed(pd.MultiIndex.from_arrays([pd.date_range("2020", periods=2), ["x", None]])),
     "index period": indexed(pd.period_range("2020-01", periods=3, freq="M")),
     "labels awkward": labelled(["a.b", "a_b", "$x", "", "_id", "_idx#0_0", "_om#rowid", "x\0y"]),
@@ -107,6 +120,9 @@ GOOD = {
     "labels mixed": labelled(pd.Index([1, "1", None, 2.5], dtype=object)),
     "labels dates": labelled(pd.to_datetime(["2020-01-01", "2021-01-01"])),
     "labels named": labelled(pd.Index(["a", "b"], name="n")),
+    "labels without Unicode": labelled(pd.Index(["\ud800", "\udcff"], dtype=object)),
+    "labels of tuples": labelled(pd.Index([(1, 2), ("a",)], dtype=object, tupleize_cols=False)),
+    "labels to the nanosecond": labelled(pd.DatetimeIndex(["2020-01-01 00:00:00.000000001"])),
     "labels multi": labelled(pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["x", "y"])),
 }
 
@@ -137,13 +153,13 @@ def test_every_column_of_one_frame_comes_back_equal() -> None:
 
 def test_what_was_said_about_the_frame_comes_back() -> None:
     frame = pd.DataFrame({"x": [1]})
-    frame.attrs, frame.flags.allows_duplicate_labels = {"source": "a", "n": [1, 2]}, False
+    frame.attrs, frame.flags.allows_duplicate_labels = {"source": "a", "n": [1, (2,)]}, False
     back = RowsBackend().decode(RowsBackend().encode(frame), 1)
     assert back.attrs == frame.attrs
     assert not back.flags.allows_duplicate_labels
 
 
-@pytest.mark.parametrize("name", ["s", "None", None, 5, "a.b", 2.5])
+@pytest.mark.parametrize("name", ["s", "None", None, 5, "a.b", 2.5, ("a", 1), "\ud800"])
 def test_a_series_comes_back_with_its_name(name: object) -> None:
     series = pd.Series([1, 2], name=name, index=["a", "b"], dtype="int16")
     backend = SeriesRowsBackend()
@@ -172,6 +188,9 @@ BAD = {
     "nested date": cells({"a": [datetime.date(2020, 1, 1)]}),
     "int keys": cells({1: 2}),
     "surrogate": cells("\ud800"),
+    "surrogate in a string": case(["\ud800"], dtype="string[python]"),
+    "surrogate in a list": cells(["\ud800"]),
+    "deep": cells(json.loads("[" * 97 + "]" * 97)),
 }
 
 
@@ -179,6 +198,19 @@ BAD = {
 def test_a_value_that_would_change_is_refused_with_its_column(name: str) -> None:
     with pytest.raises(NotStorable, match="'x'"):
         RowsBackend().encode(BAD[name])
+
+
+def test_a_cell_that_contains_itself_is_refused() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(NotStorable, match="'x'"):
+        RowsBackend().encode(cells(loop))
+
+
+def test_a_frequency_that_has_no_text_form_is_refused() -> None:
+    days = pd.date_range("2020-01-01", periods=3, freq=pd.offsets.CustomBusinessDay(holidays=["2020-01-02"]))
+    with pytest.raises(NotStorable, match="index"):
+        RowsBackend().encode(indexed(days))
 
 
 def test_a_row_beyond_a_document_is_refused() -> None:

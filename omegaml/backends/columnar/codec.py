@@ -11,17 +11,21 @@ import pandas as pd
 import pyarrow as pa
 
 from omegaml.backends import cells
-from omegaml.backends.base import Table
+from omegaml.backends.base import Table, check_type
 from omegaml.backends.columnar.chunks import whole
 from omegaml.backends.columnar.schema import IndexSpec, Schema
 from omegaml.backends.columnar.types import ColumnType, arrow_type, type_of
 from omegaml.backends.columnar.values import (
-    freq_text,
+    as_type,
+    freqs_of,
     from_arrow,
+    index_doc,
     index_from_doc,
-    index_of,
+    levels_of,
     objects,
+    places,
     plain,
+    row_index,
     to_arrow,
 )
 from omegaml.errors import InvalidInput, NotStorable
@@ -38,6 +42,8 @@ def encode(obj: Any) -> Table:
     Raises NotStorable, naming the column, for a dtype that would not come back equal; so does the table's
     `column` for a cell.
     """
+    if isinstance(obj, pd.DataFrame | pd.Series):
+        check_type(obj, pd.DataFrame, pd.Series)
     if isinstance(obj, pd.DataFrame):
         columns: list[Any] = [obj.iloc[:, i].array for i in range(obj.shape[1])]
         return _pandas(obj, "frame", obj.columns, columns)
@@ -96,18 +102,19 @@ def _pandas(obj: Any, container: str, labels: pd.Index, columns: list[Any]) -> T
         spec = IndexSpec(names=(index.name,), range=(int(index.start), int(index.step)))
     else:
         multi = isinstance(index, pd.MultiIndex)
-        levels = [index.get_level_values(i) for i in range(index.nlevels)] if multi else [index]
-        freqs = tuple(_named("index", freq_text, level) for level in (index.levels if multi else [index]))
+        levels = levels_of(index)
+        freqs = _named("index", freqs_of, index)
         spec = IndexSpec(names=tuple(index.names), freqs=freqs, multi=multi)
         columns = columns + levels
     flags = {} if obj.flags.allows_duplicate_labels else {"allows_duplicate_labels": False}
     names = [repr(label) for label in labels] + [f"index {name!r}" for name in spec.names]
     types = tuple(_named(name, type_of, values) for name, values in zip(names, columns, strict=False))
     schema = Schema(container, labels, types, spec, dict(obj.attrs), flags)
-    for name in spec.names:
-        _named("index name", cells.tag, name)
+    for name in [*spec.names, *labels.names]:
+        _named("index name", cells.tag, name, cells.INLINE_LEVELS)
     _named("attrs", cells.tag, schema.attrs)
-    _named("columns", cells.tag, list(labels.names) + list(labels))
+    _named("columns", index_doc, labels)
+    schema.check_size()
     return Table(schema, len(obj), lambda i: _named(names[i], to_arrow, columns[i], types[i]))
 
 
@@ -115,7 +122,8 @@ def _named(name: str, function: Any, *args: Any) -> Any:
     try:
         return function(*args)
     except NotStorable as error:
-        raise NotStorable(f"column {name}: {error.message}", hint=error.hint) from None
+        where = name if name in ("attrs", "columns", "index name") else f"column {name}"
+        raise NotStorable(f"{where}: {error.message}", hint=error.hint) from None
 
 
 def _arrow(table: pa.Table, container: str, flags: dict[str, Any]) -> Table:
@@ -134,6 +142,8 @@ def _polars(obj: Any) -> Table:
     for name, dtype in frame.schema.items():
         if dtype == pl.Object:
             raise NotStorable(f"column {name!r}: polars objects cannot be stored exactly")
+        if "\0" in name:  # polars itself panics
+            raise NotStorable(f"column {name!r}: a name with a NUL has no form in Arrow")
     table = frame.to_arrow()
     if pl.DataFrame(pl.from_arrow(table.slice(0, 0))).schema != frame.schema:
         hint = "cast it, or store frame.to_arrow()"
@@ -172,19 +182,14 @@ def _index(schema: Schema, levels: list[Any], rows: int, positions: np.ndarray |
         return pd.Index(np.asarray(positions, np.int64) * step + start, name=spec.names[0])
     if not spec.names:
         return pd.RangeIndex(rows)
-    if not spec.multi:
-        return index_of(levels[0], spec.names[0], spec.freqs[0] if spec.freqs and positions is None else None)
-    made = pd.MultiIndex.from_arrays([index_of(level, None, None) for level in levels])
-    for i, freq in enumerate(spec.freqs):
-        if freq is not None:
-            made = made.set_levels(index_of(made.levels[i], None, freq), level=i)
-    made.names = list(spec.names)
-    return made
+    # a choice of the rows may follow another frequency, or none
+    freqs = spec.freqs if spec.multi or positions is None else ()
+    return row_index(levels, spec.names, freqs, spec.multi)
 
 
 def _to_arrow(schema: Schema, columns: Columns, rows: int) -> pa.Table:
     if schema.container in ("arrow", "polars"):
-        arrays = [pa.chunked_array(list(p), type=t.arrow) for p, t in zip(columns, schema.types, strict=True)]
+        arrays = [as_type(parts, type_.arrow) for parts, type_ in zip(columns, schema.types, strict=True)]
         table = pa.Table.from_arrays(arrays, names=list(schema.labels))
         if "schema" not in schema.flags:
             return table
@@ -215,7 +220,7 @@ def _shown(parts: Sequence[pa.Array], type_: ColumnType, rows: int) -> pa.Chunke
         return _shown_objects(parts)
     if type_.kind in ("complex", "period"):
         return _as_text(list(from_arrow(parts, type_, rows)))
-    return pa.chunked_array([plain(part) for part in parts], type=type_.arrow)
+    return as_type(parts, type_.arrow)
 
 
 def _shown_objects(parts: Sequence[pa.Array]) -> pa.ChunkedArray:
@@ -261,6 +266,6 @@ def _to_polars(schema: Schema, columns: Columns, rows: int) -> Any:
 
 def _renumber(array: Array, old: ColumnType, new: ColumnType) -> pa.Array:
     was, now = (index_from_doc(t.params["categories"]) for t in (old, new))
-    places = np.append(now.get_indexer(was), -1)
-    codes = places[from_arrow([whole(array)], old, len(array)).codes]
+    moved = np.append(places(now, was), -1)
+    codes = moved[from_arrow([whole(array)], old, len(array)).codes]
     return pa.array(codes, type=new.arrow, mask=codes < 0)

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import bson
 import pandas as pd
 
 from omegaml.backends import cells
 from omegaml.backends.columnar.types import ColumnType
-from omegaml.backends.columnar.values import index_doc, index_from_doc
-from omegaml.errors import Mismatch, NotFound
+from omegaml.backends.columnar.values import index_doc, index_from_doc, places
+from omegaml.errors import Mismatch, NotFound, NotStorable
 
 __all__ = ["ColumnType", "IndexSpec", "Schema"]
+
+#: MongoDB's documents have 16 MB; beside the schema there are the manifest and what users attach.
+LIMIT = 12 << 20
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Schema:
             "labels": index_doc(self.labels),
             "types": [type_.to_doc() for type_ in self.types],
             "index": self.index.to_doc(),
-            "attrs": cells.tag(dict(self.attrs)),
+            "attrs": cells.encode(dict(self.attrs)),
             "flags": dict(self.flags),
         }
 
@@ -93,7 +97,7 @@ class Schema:
             labels=index_from_doc(doc["labels"]),
             types=tuple(ColumnType.from_doc(type_) for type_ in doc["types"]),
             index=IndexSpec.from_doc(doc["index"]),
-            attrs=cells.untag(doc["attrs"]),
+            attrs=cells.decode(doc["attrs"]),
             flags=dict(doc["flags"]),
         )
 
@@ -133,16 +137,40 @@ class Schema:
         labels = self.labels.take(positions) if positions != list(range(self.width)) else self.labels
         return replace(self, labels=labels, types=types)
 
-    def extend(self, other: Schema) -> Schema:
-        """Return the schema after rows of `other` are appended.
+    def check_size(self) -> None:
+        """Raise NotStorable where the table's description would not fit into one document."""
+        heavy = [
+            (len(t.params["categories"].get("data", b"")), i)
+            for i, t in enumerate(self.types)
+            if "categories" in t.params
+        ]
+        if sum(size for size, _ in heavy) + 200 * len(self.types) < LIMIT:
+            return
+        if len(bson.encode(self.to_doc())) < LIMIT:
+            return
+        size, at = max(heavy, default=(0, 0))
+        if size < LIMIT // 4:
+            raise NotStorable(
+                f"a table of {self.width:,} columns does not fit one document",
+                hint="store it in parts, or transposed",
+            )
+        raise NotStorable(
+            f"column {self.label(at)!r} has {self.types[at].params['size']:,} categories: too many to store",
+            hint="store it without categories, for example .astype(str)",
+        )
 
-        Unordered categories may grow; `adapt` (of `codec`) then brings the new rows to the result.
+    def extend(self, other: Schema, rows: int | None = None) -> Schema:
+        """Return the schema after rows of `other` are appended to `rows` that are there.
+
+        Unordered categories may grow; `adapt` (of `codec`) then brings the new rows to the result. A range
+        index goes on where the new rows have a default one, one that starts alike, or, if `rows` is given,
+        one that starts behind the last row.
 
         Raises Mismatch, naming the first column that differs.
         """
         if self.container != other.container:
             raise Mismatch(f"a {other.container} cannot be appended to a {self.container}")
-        self._same_labels(other)
+        self._same_labels(other, rows)
         types = []
         for i, (mine, new) in enumerate(zip(self.types, other.types, strict=True)):
             merged = _merge(mine, new)
@@ -150,9 +178,11 @@ class Schema:
                 what = "column" if i < self.width else "index"
                 raise Mismatch(f"{what} {self.label(i)!r} is {mine} and cannot take rows of {new}")
             types.append(merged)
-        return replace(self, types=tuple(types), index=replace(self.index, freqs=()))
+        extended = replace(self, types=tuple(types), index=replace(self.index, freqs=()))
+        extended.check_size()
+        return extended
 
-    def _same_labels(self, other: Schema) -> None:
+    def _same_labels(self, other: Schema, rows: int | None) -> None:
         mine, new = list(self.labels), list(other.labels)
         for i, (a, b) in enumerate(zip(mine, new, strict=False)):
             if (type(a), str(a)) != (type(b), str(b)):
@@ -164,7 +194,8 @@ class Schema:
         a, b = self.index, other.index
         if (a.levels, a.multi, a.range is None) != (b.levels, b.multi, b.range is None):
             raise Mismatch(f"the dataset has {_kind(a)} and the new rows have {_kind(b)}")
-        if a.range is not None and b.range not in (a.range, (0, 1)):
+        follows = None if a.range is None or rows is None else (a.range[0] + rows * a.range[1], a.range[1])
+        if a.range is not None and b.range not in (a.range, (0, 1), follows):
             raise Mismatch(f"the dataset's index is the range {a.range}, which {b.range} does not go on from")
         if list(map(repr, a.names)) != list(map(repr, b.names)):
             raise Mismatch(f"the index is called {a.names} in the dataset and {b.names} in the new rows")
@@ -183,8 +214,16 @@ def _merge(mine: ColumnType, new: ColumnType) -> ColumnType | None:
         return mine
     if mine.kind == new.kind == "category" and not mine.params["ordered"] and not new.params["ordered"]:
         old, more = (index_from_doc(t.params["categories"]) for t in (mine, new))
-        if old.dtype == more.dtype or not len(more):
+        if not len(more):
+            return mine
+        if not len(old):
+            return new
+        if old.dtype == more.dtype:
             # the old ones stay in front, so that stored codes keep their meaning
-            both = old.append(more[~more.isin(old)]) if len(more) else old
-            return ColumnType("category", {**mine.params, "size": len(both), "categories": index_doc(both)})
+            both = old.append(more[places(old, more) < 0])
+            known = both[places(both, more)]
+            # 1 and True are equal, and neither stands for the other
+            if old.dtype != "object" or [*map(type, known)] == [*map(type, more)]:
+                params = {**mine.params, "size": len(both), "categories": index_doc(both)}
+                return ColumnType("category", params)
     return None

@@ -199,6 +199,6 @@ def _numpy_type(dtype: np.dtype) -> ColumnType:
 
 def codes_type(size: int) -> pa.DataType:
     """Return the type of codes of `size` categories, in the steps that pandas takes too."""
-    if size < 128:
+    if size < 127:
         return pa.int8()
-    return pa.int16() if size < 32768 else pa.int32()
+    return pa.int16() if size < 32767 else pa.int32()

@@ -44,7 +44,7 @@ def to_arrow(values: Any, type_: ColumnType) -> Array:
         case "masked":
             return _from_numpy(array._data, type_.arrow, array._mask)
         case "category":
-            codes = array.codes
+            codes = array.codes.astype(type_.arrow.to_pandas_dtype(), copy=False)
             return _from_numpy(codes, type_.arrow, codes < 0)
         case "string":
             return _from_strings(array, type_.arrow)
@@ -101,7 +101,7 @@ def from_arrow(parts: Sequence[pa.Array], type_: ColumnType, rows: int) -> Any:
             dtype = pd.SparseDtype(dense.dtype, fill_value)
             return pd.arrays.SparseArray(dense, fill_value=fill_value, kind=p["index"], dtype=dtype)
         case "arrow":
-            return pd.arrays.ArrowExtensionArray(pa.chunked_array(list(parts), type=type_.arrow))
+            return pd.arrays.ArrowExtensionArray(as_type(parts, type_.arrow))
     out = np.empty(rows, object)
     at = 0
     for part in parts:
@@ -115,6 +115,11 @@ def plain(array: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(array.type) and array.type.value_type in (STR_OR_NONE, STR_OR_NAN):
         return array.dictionary_decode()
     return array
+
+
+def as_type(parts: Sequence[pa.Array], type_: pa.DataType) -> pa.ChunkedArray:
+    """Return chunks as one array of `type_`; text may lie in them dictionary-encoded."""
+    return pa.chunked_array([part if part.type == type_ else plain(part) for part in parts], type=type_)
 
 
 def objects(array: pa.Array) -> np.ndarray:
@@ -194,6 +199,41 @@ def index_of(values: Any, name: Any, freq: str | None) -> pd.Index:
         with suppress(ValueError):  # the values were chosen or appended to
             index.freq = freq
     return index
+
+
+def places(index: pd.Index, values: pd.Index) -> np.ndarray:
+    """Return where in `index` (of distinct values) each of `values` is, or -1."""
+    if isinstance(index, pd.IntervalIndex):  # which would look for intervals that overlap
+        index, values = index.astype(object), values.astype(object)
+    return index.get_indexer(values)
+
+
+def row_index(
+    levels: Sequence[Any], names: Sequence[Any], freqs: Sequence[str | None], multi: bool
+) -> pd.Index:
+    """Return the index of rows with these values of each level; `freqs` may be empty."""
+    freqs = freqs or [None] * len(levels)
+    if not multi:
+        return index_of(levels[0], names[0], freqs[0])
+    made = pd.MultiIndex.from_arrays([index_of(level, None, None) for level in levels])
+    for i, freq in enumerate(freqs):
+        if freq is not None:
+            made = made.set_levels(index_of(made.levels[i], None, freq), level=i)
+    made.names = list(names)
+    return made
+
+
+def freqs_of(index: pd.Index) -> tuple[str | None, ...]:
+    """Return the frequency of an index, or of each level of a MultiIndex; raises as `freq_text`."""
+    return tuple(map(freq_text, index.levels if isinstance(index, pd.MultiIndex) else [index]))
+
+
+def levels_of(index: pd.Index) -> list[pd.Index]:
+    """Return the values of each level of an index, one per row."""
+    if not isinstance(index, pd.MultiIndex):
+        return [index]
+    bare = index.set_names([None] * index.nlevels)  # a level's name may be the number of another level
+    return [bare.get_level_values(i) for i in range(index.nlevels)]
 
 
 def freq_text(index: pd.Index) -> str | None:
