@@ -68,7 +68,7 @@ def put(
         typer.Option(
             "--chunksize",
             min=1,
-            help="Read a CSV so many rows at a time; with --append each part is visible at once.",
+            help="Read a CSV so many rows at a time, to need less memory.",
         ),
     ] = None,
 ) -> None:
@@ -102,7 +102,8 @@ def put(
                 stream, name, replace=replace, attributes={_FOLDER: "tar"} if format == "dir" else None
             )
     elif chunksize is not None:
-        meta = _put_chunks(store, file, name, chunksize, options, append, how)
+        parts = transfer.read_chunks(file, chunksize, options)
+        meta = store.put_parts(parts, name, append=append, replace=replace, **how)
     else:
         meta = store.put(
             transfer.read_file(file, format, options), name, append=append, replace=append or replace, **how
@@ -313,34 +314,6 @@ def import_(
             store.put(obj, entry["name"], replace=replace, attributes=attributes)
         console.event(entry["name"], "imported")
     console.show("datasets.import", {"datasets": [entry["name"] for entry in index]}, text="")
-
-
-def _put_chunks(
-    store: Any,
-    file: str,
-    name: str,
-    chunksize: int,
-    options: dict[str, Any],
-    append: bool,
-    how: dict[str, Any],
-) -> Metadata:
-    """Store a CSV that is never held as a whole; a new dataset gets its name when all of it is there."""
-    from uuid import uuid4
-
-    target = name if append else f".put-{uuid4().hex}"
-    meta: Metadata | None = None
-    try:
-        for part in transfer.read_chunks(file, chunksize, options):
-            meta = store.put(part, target, append=append or meta is not None, **how)
-        if not append:
-            store.drop(name, missing_ok=True)
-            store.rename(target, name)
-    except BaseException:
-        if not append:
-            store.drop(target, missing_ok=True)
-        raise
-    found: Metadata = store.metadata(name)
-    return found
 
 
 def _get_file(om: Omega, meta: Metadata, name: str, file: str, version: str | None) -> None:
