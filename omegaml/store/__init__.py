@@ -221,9 +221,9 @@ class Store:
             added = storage.append(payloads, old)
             sets = {**{f"attributes.{k}": v for k, v in (attributes or {}).items()}, "modified": now()}
             change = {**added.change, "$set": {**added.change.get("$set", {}), **sets}}
-            if self.catalog.update(old, added.match, {k: v for k, v in change.items() if v}):
-                self._compact(old, storage)
-                return self.metadata(name)
+            new = self.catalog.update(old, added.match, {k: v for k, v in change.items() if v})
+            if new is not None:
+                return Metadata.from_doc(self._compacted(new, storage))
             added.undo()
         raise self._busy(name)
 
@@ -233,18 +233,22 @@ class Store:
         except Conflict:
             raise _Taken from None
 
-    def _compact(self, old: Doc, storage: Storage) -> None:
-        """Make one segment of many small ones, now and then; that it fails is no failure of the append."""
-        from omegaml.store import columns
+    def _compacted(self, doc: Doc, storage: Storage) -> Doc:
+        """Make one segment of many small ones, now and then, and return the document after that.
 
-        manifest = old.get("kind_meta") or {}
-        if not isinstance(storage, columns.TableStorage) or len(manifest["segs"]) < columns.COMPACT_SEGMENTS:
-            return
-        with suppress(OmegaError):
-            doc = self.catalog.find(old["name"])
-            added = storage.compact(doc, now()) if doc and doc["kind"] == old["kind"] else None
-            if doc and added and not self.catalog.update(doc, added.match, added.change):
-                added.undo()
+        That it fails is no failure of the append that went before.
+        """
+        from omegaml.store.columns import COMPACT_SEGMENTS, TableStorage
+
+        if isinstance(storage, TableStorage) and len(doc["kind_meta"]["segs"]) >= COMPACT_SEGMENTS:
+            with suppress(OmegaError):
+                added = storage.compact(doc, now())
+                if added is not None:
+                    new = self.catalog.update(doc, added.match, added.change)
+                    if new is not None:
+                        return new
+                    added.undo()
+        return doc
 
     def drop(self, name: str, *, missing_ok: bool = False) -> bool:
         """Remove an object, its versions and their data. Raises NotFound unless `missing_ok`."""

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from pymongo import WriteConcern
+from pymongo import ReturnDocument, WriteConcern
 
 from omegaml.errors import Conflict, NotFound
 from omegaml.metadata import COLLECTION, LATEST, Metadata
@@ -124,10 +124,13 @@ class Catalog:
         with translated():
             return bool(self._documents.replace_one(same, {"_id": old["_id"], **new}).matched_count)
 
-    def update(self, old: Doc, match: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
-        """Change parts of a document; False where it does not say what `match` says any more."""
+    def update(self, old: Doc, match: Mapping[str, Any], change: Mapping[str, Any]) -> Doc | None:
+        """Change parts of a document; None where it does not say what `match` says any more."""
+        same = {"_id": old["_id"], **match}
         with translated():
-            return bool(self._documents.update_one({"_id": old["_id"], **match}, change).matched_count)
+            after = ReturnDocument.AFTER
+            found: Doc | None = self._documents.find_one_and_update(same, change, return_document=after)
+        return found
 
     def keep(self, doc: Doc) -> None:
         """Keep a document that is about to be replaced as a version."""

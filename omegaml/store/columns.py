@@ -9,18 +9,16 @@ segments are compacted into one; what readers may still be reading stays listed 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
-from bson import Binary, MaxKey, ObjectId
+from bson import ObjectId
 
 from omegaml.backends.base import Backend, Table
-from omegaml.backends.columnar.chunks import pack, stats, whole
+from omegaml.backends.columnar.chunks import pack, whole
 from omegaml.backends.columnar.codec import adapt
 from omegaml.backends.columnar.schema import Schema
 from omegaml.backends.columnar.values import plain
@@ -28,12 +26,12 @@ from omegaml.errors import OmegaError
 from omegaml.mongo import translated
 from omegaml.store.base import Added, Selection, Written
 from omegaml.store.names import Names
-from omegaml.store.reader import GROUP_COLUMNS, THREADS, Reader, select
+from omegaml.store.reader import Reader, select
+from omegaml.store.segments import Run, SegmentWriter, chunk_fields, column_groups, segment_range, workers
 
 INLINE_BYTES = 64 << 10
 CHUNK_BYTES = 4 << 20  # before compression; 1-2 MB stored (storage.md: what the server writes fastest)
 CHUNK_ROWS = 1 << 16
-DOCUMENT_BYTES = 15 << 20
 SEGMENT_CHUNKS = 512
 COMPACT_SEGMENTS = 64  # so many small segments at the end become one
 RETIRED = timedelta(minutes=10)
@@ -164,70 +162,31 @@ class TableStorage:
     def _store(self, manifest: dict[str, Any], table: Table, inline: bool = False) -> None:
         """Store a table and enter it in the manifest."""
         manifest["schema"] = manifest["schema"] or table.schema.to_doc()
-        with ThreadPoolExecutor(THREADS) as pool:
-            columns = list(pool.map(table.column, range(len(table.schema.types))))
+        count = len(table.schema.types)
+        with workers(table.rows * count) as run:
+            columns = list(run(table.column, range(count)))
             packed = None
             if inline and sum(c.nbytes for c in columns) <= 4 * INLINE_BYTES:
                 packed = [pack(whole(c), type_) for c, type_ in zip(columns, table.schema.types, strict=True)]
             if packed is not None and sum(map(len, packed)) <= INLINE_BYTES:
-                manifest["inline"] = {"rows": table.rows, **_chunk_fields(enumerate(packed))}
+                manifest["inline"] = {"rows": table.rows, **chunk_fields(enumerate(packed))}
                 manifest["bytes"] += sum(map(len, packed))
             else:
-                self._write_segments(manifest, table, columns, pool)
+                self._write_segments(manifest, table, columns, run)
         manifest["rows"] += table.rows
 
     def _write_segments(
-        self, manifest: dict[str, Any], table: Table, columns: Sequence[Any], pool: ThreadPoolExecutor
+        self, manifest: dict[str, Any], table: Table, columns: Sequence[Any], run: Run
     ) -> None:
-        count = max(1, len(columns))
-        groups = [range(g, min(g + GROUP_COLUMNS, len(columns))) for g in range(0, count, GROUP_COLUMNS)]
-        widest = max(sum(columns[i].nbytes for i in g) for g in groups) / max(1, table.rows)
-        per = int(min(CHUNK_ROWS, max(1, CHUNK_BYTES // max(1, widest))))
+        widest = max(sum(columns[i].nbytes for i in g) for g in column_groups(len(columns)))
+        per = int(min(CHUNK_ROWS, max(1, CHUNK_BYTES * table.rows // max(1, widest))))
         for first in range(0, max(1, table.rows), per * SEGMENT_CHUNKS):
             rows = min(per * SEGMENT_CHUNKS, table.rows - first)
-            chunks = -(-rows // per)
-            seg = {"id": ObjectId(), "rows": rows, "n": chunks, "per": per}
-            manifest["segs"].append(seg)
-            bounds: list[dict[int, list[Any]]] = [{i: [None] * chunks for i in g} for g in groups]
-            jobs = [(g, n) for n in range(chunks) for g in range(len(groups))]
-
-            def write(
-                job: tuple[int, int],
-                first: int = first,
-                rows: int = rows,
-                seg: dict[str, Any] = seg,
-                bounds: list[dict[int, list[Any]]] = bounds,
-            ) -> int:
-                g, n = job
-                at, size = first + n * per, min(per, rows - n * per)
-                arrays = {i: whole(columns[i].slice(at, size)) for i in groups[g]}
-                for i, array in arrays.items():
-                    bounds[g][i][n] = stats(array, table.schema.types[i])
-                key = {"d": manifest["id"], "s": seg["id"], "g": g, "n": n}
-                return self._write_chunk(
-                    key, {i: pack(a, table.schema.types[i]) for i, a in arrays.items()}, size
-                )
-
+            key = {"d": manifest["id"], "s": ObjectId()}
+            writer = SegmentWriter(self._frames, key, table.schema.types, columns, first, rows, per)
+            manifest["segs"].append({"id": key["s"], "rows": rows, "n": writer.chunks, "per": per})
             with translated():
-                manifest["bytes"] += sum(pool.map(write, jobs))
-                self._frames.insert_many(
-                    {"_id": {"d": manifest["id"], "s": seg["id"], "g": g, "n": -1}, "st": _statistics(found)}
-                    for g, found in enumerate(bounds)
-                )
-
-    def _write_chunk(self, key: dict[str, Any], packed: Mapping[int, bytes], rows: int) -> int:
-        size = sum(map(len, packed.values()))
-        fields = _chunk_fields(packed.items())
-        if size > DOCUMENT_BYTES:
-            for i, data in packed.items():
-                if len(data) > DOCUMENT_BYTES // (GROUP_COLUMNS * 2):
-                    parts = range(0, len(data), DOCUMENT_BYTES)
-                    for p, at in enumerate(parts):
-                        part = Binary(data[at : at + DOCUMENT_BYTES])
-                        self._frames.insert_one({"_id": {**key, "c": i, "p": p}, "b": part})
-                    fields["d"][f"c{i}"] = len(parts)
-        self._frames.insert_one({"_id": key, "rows": rows, **fields})
-        return size
+                manifest["bytes"] += writer.write(run)
 
     def _undo(self, manifest: Mapping[str, Any]) -> None:
         """Delete what a write that failed left; the server may be the reason, then `gc` finds it later."""
@@ -238,21 +197,3 @@ class TableStorage:
     def _delete(self, dataset: ObjectId, segment: ObjectId) -> None:
         with translated():
             self._frames.delete_many(segment_range(dataset, segment))
-
-
-def segment_range(dataset: Any, segment: Any) -> dict[str, Any]:
-    """The filter for all documents of a segment."""
-    return {"_id": {"$gte": {"d": dataset, "s": segment}, "$lt": {"d": dataset, "s": segment, "g": MaxKey()}}}
-
-
-def _chunk_fields(packed: Iterable[tuple[int, bytes]]) -> dict[str, Any]:
-    items = [(f"c{i}", data) for i, data in packed]
-    return {"d": {k: Binary(v) for k, v in items}, "h": {k: zlib.crc32(v) for k, v in items}}
-
-
-def _statistics(bounds: Mapping[int, Sequence[Any]]) -> dict[str, Any]:
-    """Return, per column, the lowest and highest values and the numbers of nulls of all chunks."""
-    return {
-        f"c{i}": dict(zip(("lo", "hi", "nul"), map(list, zip(*found, strict=True)), strict=True))
-        for i, found in bounds.items()
-    }

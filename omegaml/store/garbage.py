@@ -12,8 +12,8 @@ from bson import ObjectId
 
 from omegaml.metadata import COLLECTION
 from omegaml.mongo import translated
-from omegaml.store.columns import segment_range
 from omegaml.store.names import VERSIONS, Names
+from omegaml.store.segments import segment_range
 
 
 @dataclass(frozen=True)
