@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
+from omegacli.jsonvalues import dumps as dumps
+from omegacli.jsonvalues import plain as plain
 from omegaml.errors import ConfirmationNeeded, InvalidInput
 
 
@@ -98,6 +100,12 @@ def show(
             _out(_cell(item))
     elif data is not None:
         _out(_cell(data))
+
+
+def plan(schema: str, text: str, **what: Any) -> None:
+    """Show what the command would do, had it not been for --dry-run."""
+    show(f"{schema}.plan", what, text="")
+    say(f"would {text}")
 
 
 def fail(
@@ -217,6 +225,15 @@ def stdout() -> BinaryIO:
     return sys.stdout.buffer
 
 
+def check_bytes(name: str) -> None:
+    """Raise InvalidInput where bytes that are no text would be written on a terminal."""
+    if sys.stdout.isatty():
+        raise InvalidInput(
+            f"{name} would be written on the terminal as bytes",
+            hint="give a file name, or pipe it: ... > FILE",
+        )
+
+
 class Progress:
     """How far a transfer is, with rate and time left, on stderr.
 
@@ -294,46 +311,6 @@ def is_terminal(stream: Any) -> bool:
     return not options.plain and os.environ.get("TERM") != "dumb" and bool(stream.isatty())
 
 
-def dumps(value: Any, indent: int | None = None) -> str:
-    """`value` as JSON: times in ISO-8601 UTC, ids as text, NaN as null."""
-    import json
-
-    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
-
-
-def plain(value: Any) -> Any:
-    """`value` made of nothing but what JSON has."""
-    if value is None or isinstance(value, (bool, str)):
-        return str(value) if isinstance(value, str) else value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if value - value == 0 else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        import base64
-
-        return base64.b64encode(value).decode()
-    if hasattr(value, "isoformat"):
-        return _time(value)
-    if hasattr(value, "tolist"):  # numpy and pandas, without importing them
-        return plain(value.tolist())
-    return str(value)
-
-
-def _time(value: Any) -> str | None:
-    if value != value:  # NaT
-        return None
-    if getattr(value, "tzinfo", None) is not None and hasattr(value, "astimezone"):
-        from datetime import UTC
-
-        return str(value.astimezone(UTC).isoformat()).replace("+00:00", "Z")
-    return str(value.isoformat())
-
-
 def _table(rows: list[Any], columns: list[str]) -> None:
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     if not is_terminal(sys.stdout):
@@ -348,7 +325,7 @@ def _table(rows: list[Any], columns: list[str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="" if _no_color() else "bold")
     for column in columns:
         number = all(isinstance(row.get(column), (int, float, type(None))) for row in rows)
         table.add_column(Text(column), justify="right" if number else "left", overflow="fold")

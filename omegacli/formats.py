@@ -123,65 +123,88 @@ def _npy(data: bytes, path: str) -> Any:
 
 
 def write(obj: Any, stream: BinaryIO, path: str, format: str) -> None:
-    if format in ("csv", "json"):
-        with compression.packed(stream, path) as out:
-            if format == "json":
-                out.write(_to_json(obj, _is_lines(path)).encode() + b"\n")
-            else:
-                _write_csv(*_frame(obj, format), out, path)
-    elif format == "npy":
-        import numpy as np
-
-        array = np.asarray(obj)
-        if array.dtype == object:
-            raise NotStorable("an array of Python objects cannot be written as npy", hint="use --format json")
-        np.save(stream, array, allow_pickle=False)
-    elif format == "binary":
+    if format == "binary":
         if not isinstance(obj, (bytes, bytearray, memoryview)):
             raise NotStorable(
                 f"{type(obj).__name__} is no file of bytes", hint=f"use --format {natural_format(obj)}"
             )
         stream.write(obj)
-    else:
-        frame, has_index = _frame(obj, format)
-        _write_frame(frame, has_index, stream, format)
+        return
+    with compression.packed(stream, path) as out:
+        if format == "json":
+            out.write(_to_json(obj, _is_lines(path)).encode() + b"\n")
+        elif format == "npy":
+            _write_npy(obj, out)
+        elif format == "csv":
+            _write_csv(*_frame(obj, format), out, path)
+        elif format == "parquet":
+            _write_parquet(_frame(obj, format)[0], out)
+        else:
+            _write_excel(*_frame(obj, format), out)
+
+
+def _write_npy(obj: Any, stream: BinaryIO) -> None:
+    import numpy as np
+
+    array = np.asarray(obj)
+    if array.dtype == object:
+        raise NotStorable("an array of Python objects cannot be written as npy", hint="use --format json")
+    np.save(stream, array, allow_pickle=False)
 
 
 def _write_csv(frame: pd.DataFrame, has_index: bool, stream: BinaryIO, path: str) -> None:
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
     with console.progress(f"writing {path}", len(frame), "rows") as bar:
         for start in range(0, max(len(frame), 1), 50_000):  # in pieces, so that progress is seen
-            part = frame.iloc[start : start + 50_000]
+            part = _as_text(frame.iloc[start : start + 50_000])
             part.to_csv(text, index=has_index, header=start == 0, sep=_separator(path), lineterminator="\n")
             bar.advance(len(part))
     text.flush()
     text.detach()
 
 
-def _write_frame(frame: pd.DataFrame, has_index: bool, stream: BinaryIO, format: str) -> None:
+def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with JSON in place of cells that CSV has no text for: lists, mappings and bytes."""
+    for i in [i for i, dtype in enumerate(frame.dtypes) if str(dtype) == "object"]:
+        column = frame.iloc[:, i]
+        if any(isinstance(cell, (list, dict, tuple, set, bytes)) for cell in column):
+            cells = [_cell_text(cell) for cell in column]
+            frame = frame.copy()
+            frame.isetitem(i, type(column)(cells, index=frame.index, dtype=object))
+    return frame
+
+
+def _cell_text(cell: Any) -> Any:
+    if isinstance(cell, bytes):
+        return console.plain(cell)
+    return console.dumps(cell) if isinstance(cell, (list, dict, tuple, set)) else cell
+
+
+def _write_parquet(frame: pd.DataFrame, stream: BinaryIO) -> None:
     import pyarrow as pa
 
-    if format == "parquet":
-        try:
-            frame.to_parquet(compression.Unclosed(stream))
-        except (pa.ArrowException, ValueError, TypeError, NotImplementedError) as e:
-            raise NotStorable(
-                f"Parquet cannot hold this dataset: {' '.join(str(e).split())}",
-                hint="use --format csv or json",
-            ) from None
-    else:
-        try:
-            buffer = io.BytesIO()
-            frame.to_excel(buffer, index=has_index)
-        except ImportError as e:
-            raise InvalidInput(
-                "Excel files need another package", hint=f"pip install {e.name or 'openpyxl'}"
-            ) from None
-        except (ValueError, TypeError) as e:
-            raise NotStorable(
-                f"Excel cannot hold this dataset: {e}", hint="use --format csv or parquet"
-            ) from None
-        stream.write(buffer.getvalue())
+    try:
+        frame.to_parquet(compression.Unclosed(stream))
+    except (pa.ArrowException, ValueError, TypeError, NotImplementedError) as e:
+        raise NotStorable(
+            f"Parquet cannot hold this dataset: {' '.join(str(e).split())}",
+            hint="use --format csv or json",
+        ) from None
+
+
+def _write_excel(frame: pd.DataFrame, has_index: bool, stream: BinaryIO) -> None:
+    buffer = io.BytesIO()
+    try:
+        frame.to_excel(buffer, index=has_index)
+    except ImportError as e:
+        raise InvalidInput(
+            "Excel files need another package", hint=f"pip install {e.name or 'openpyxl'}"
+        ) from None
+    except (ValueError, TypeError, NotImplementedError) as e:
+        raise NotStorable(
+            f"Excel cannot hold this dataset: {e}", hint="use --format csv or parquet"
+        ) from None
+    stream.write(buffer.getvalue())
 
 
 def natural_format(obj: Any) -> str:
@@ -230,7 +253,7 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
         levels = [frame.index.get_level_values(i).tolist() for i in range(frame.index.nlevels)]
     else:
         names, levels = [], []
-    labels = [str(label) for label in [*names, *frame.columns]]
+    labels = distinct([str(label) for label in [*names, *frame.columns]])
     columns = [*levels, *(frame.iloc[:, i].tolist() for i in range(frame.shape[1]))]
     return [
         {
@@ -239,6 +262,18 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
         }
         for row in zip(*columns, strict=True)
     ]
+
+
+def distinct(labels: list[str]) -> list[str]:
+    """`labels`, with .1, .2 and so on where one is there already, as pandas names the columns of a CSV."""
+    found: dict[str, None] = {}
+    for label in labels:
+        name, number = label, 0
+        while name in found:
+            number += 1
+            name = f"{label}.{number}"
+        found[name] = None
+    return list(found)
 
 
 def _to_json(obj: Any, as_lines: bool) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ from omegacli import compression, console, formats
 from omegaml.errors import InvalidInput, StorageFull
 
 if TYPE_CHECKING:
+    import tarfile
+
     import pandas as pd
 
 FORMATS = ("csv", "parquet", "json", "excel", "npy", "binary", "dir")
@@ -48,9 +51,7 @@ def format_of(path: str, format: str | None) -> str:
         return format
     if path != "-" and Path(path).is_dir():
         return "dir"
-    found = _SUFFIXES.get(Path(compression.bare(path)).suffix.lower(), "binary")
-    # the other formats are compressed by themselves
-    return found if found in ("csv", "json") or compression.bare(path) == path else "binary"
+    return _SUFFIXES.get(Path(compression.bare(path)).suffix.lower(), "binary")
 
 
 @contextmanager
@@ -78,16 +79,20 @@ def source(path: str, format: str) -> Iterator[io.BufferedReader]:
         raise InvalidInput(
             f"{path} is a folder and a file is expected", hint="use --format dir for the whole folder"
         )
-    try:
-        stream = file.open("rb")
-    except FileNotFoundError:
-        raise InvalidInput(f"there is no file {path}", hint=_near(file)) from None
-    except OSError as e:
-        raise InvalidInput(f"{path} cannot be read: {e.strerror}", hint=f"see `ls -l {path}`") from None
-    with stream:
+    with _open(file, path, "rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         with console.progress(f"reading {file.name}", size or None) as bar:
             yield io.BufferedReader(_Counted(stream, bar), 1 << 18)
+
+
+def _open(file: Path, path: str, mode: str) -> BinaryIO:
+    try:
+        return cast(BinaryIO, file.open(mode))
+    except FileNotFoundError:
+        raise InvalidInput(f"there is no file {path}", hint=_near(file)) from None
+    except OSError as e:
+        done = "read" if mode == "rb" else "written"
+        raise InvalidInput(f"{path} cannot be {done}: {e.strerror}", hint=f"see `ls -l {path}`") from None
 
 
 def read_file(path: str, format: str | None = None, options: Mapping[str, Any] | None = None) -> Any:
@@ -122,11 +127,15 @@ def target(path: str) -> Iterator[BinaryIO]:
         return
     import tempfile
 
-    file = Path(path).expanduser()
+    file = Path(os.path.realpath(Path(path).expanduser()))  # a link stays, and what it points to is replaced
     if file.is_dir():
         raise InvalidInput(
             f"{path} is a folder and a file is expected", hint=f"give a file name, as {file / 'data.csv'}"
         )
+    if file.exists() and not file.is_file():
+        with _open(file, path, "wb") as special:  # as /dev/null or a named pipe, which must never be replaced
+            yield special
+        return
     try:
         fd, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     except FileNotFoundError:
@@ -136,7 +145,8 @@ def target(path: str) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(fd, "wb") as stream:
             yield stream
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes it private; a new file follows the umask
+        # mkstemp makes it private; a new file follows the umask, one that is replaced keeps its mode
+        os.chmod(name, stat.S_IMODE(file.stat().st_mode) if file.exists() else 0o666 & ~umask())
         os.replace(name, file)
     except OSError as e:
         import errno
@@ -192,7 +202,7 @@ def extract_folder(stream: BinaryIO, path: str) -> None:
             tarfile.open(fileobj=_Counted(stream, bar), mode="r|") as tar,
         ):
             tar.extractall(part, filter="data")
-        os.chmod(part, 0o777 & ~_umask())
+        os.chmod(part, 0o777 & ~umask())
         os.replace(part, folder)
     except tarfile.TarError as e:
         raise InvalidInput(f"the stored folder cannot be unpacked: {e}") from None
@@ -229,7 +239,7 @@ def _tar_of(folder: Path) -> Iterator[BinaryIO]:
         try:
             with os.fdopen(writer, "wb") as out, tarfile.open(fileobj=out, mode="w|") as tar:
                 for item in sorted(folder.iterdir()):
-                    tar.add(item, arcname=item.name)
+                    tar.add(item, arcname=item.name, filter=_portable)
         except BrokenPipeError:
             pass  # the other side has stopped and knows why
         except BaseException as e:
@@ -239,6 +249,14 @@ def _tar_of(folder: Path) -> Iterator[BinaryIO]:
     thread.start()
     with os.fdopen(reader, "rb") as stream:
         yield cast(BinaryIO, _Checked(stream, thread, failed, folder))
+
+
+def _portable(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """`member` as it is. Raises FilterError for what unpacking would refuse, as links that lead out."""
+    import tarfile
+
+    tarfile.data_filter(member, "/folder")
+    return member
 
 
 class _Checked(io.RawIOBase):
@@ -255,7 +273,10 @@ class _Checked(io.RawIOBase):
         if not data:
             self._thread.join()
             if self._failed:
-                raise InvalidInput(f"{self._folder} cannot be read: {self._failed[0]}")
+                raise InvalidInput(
+                    f"{self._folder} cannot be stored: {self._failed[0]}",
+                    hint="a folder may hold files, folders, and links within it",
+                )
         return data
 
 
@@ -273,7 +294,7 @@ def _near(file: Path) -> str | None:
     return f"did you mean {file.parent / near[0]}?" if near else "see `ls`"
 
 
-def _umask() -> int:
+def umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaml.errors import ConfigInvalid, InvalidInput, NotFound
+from omegaml.errors import ConfigInvalid, InvalidInput, NotFound, StorageFull
 
 CURRENT = "current-context"
 CONTEXTS = "contexts"
@@ -28,33 +29,61 @@ class Setting:
     default: Any
     help: str
     secret: bool = False
+    check: Callable[[Any], Any] | None = None  # returns the value as it is kept, or raises InvalidInput
 
     @property
     def env(self) -> str:
         return self.name
 
-    def parse(self, value: Any, origin: str) -> Any:
-        """Return `value` as the setting's type. Raises ConfigInvalid naming where it came from."""
-        if value is None or (isinstance(value, self.type) and not isinstance(value, bool)):
-            return value
+    def parse(self, value: Any) -> Any:
+        """Return `value` as the setting's type. Raises InvalidInput, without the value if it is secret."""
+        if value is None:
+            return None
         try:
-            return self.type(value)
+            value = self.type(value)
         except (TypeError, ValueError):
-            raise ConfigInvalid(
-                f"{self.name} is {value!r} in {origin}, which is no {self.type.__name__}",
-                hint=f"omegacli config set {self.name}=...",
-            ) from None
+            shown = "set to something" if self.secret else repr(value)
+            wanted = {float: "number", str: "text"}[self.type]
+            raise InvalidInput(f"{self.name} is {shown}, which is no {wanted}") from None
+        return self.check(value) if self.check is not None else value
+
+
+def check_url(url: str) -> str:
+    """Return the address of a server without a slash at its end. Raises InvalidInput."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        is_server = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_server = False
+    if is_server and "@" in parts.netloc:  # would be shown in messages
+        raise InvalidInput(
+            f"the URL of {parts.hostname} holds a user or password", hint="leave out all before the @"
+        )
+    if not is_server or parts.query or parts.fragment or not url.isprintable() or " " in url:
+        raise InvalidInput(f"{url!r} is no URL of a server", hint="as in http://localhost:5000")
+    return url.rstrip("/")
+
+
+def check_timeout(seconds: float) -> float:
+    """Return a number of seconds. Raises InvalidInput for what no clock can wait."""
+    if not 0 <= seconds < 1e9:
+        raise InvalidInput(f"{seconds:g} is no number of seconds", hint="as in 3 or 0.5")
+    return seconds
 
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("OMEGA_USERID", str, None, "The account's userid."),
     Setting("OMEGA_APIKEY", str, None, "The account's API key.", secret=True),
-    Setting("OMEGA_RESTAPI_URL", str, None, "Where omegaweb answers, as http://host:port."),
+    Setting("OMEGA_RESTAPI_URL", str, None, "Where omegaweb answers, as http://host:port.", check=check_url),
     Setting("OMEGA_MONGO_URL", str, None, "The user's own database, as mongodb://...", secret=True),
     Setting("OMEGA_BROKER", str, None, "The message broker, as amqp://...", secret=True),
     Setting("OMEGA_BUCKET", str, "omegaml", "The bucket used where none is named."),
     Setting("OMEGA_RUNTIME", str, "local", "Which runtime carries tasks."),
-    Setting("OMEGA_TIMEOUT", float, 3.0, "Seconds to look for a server before giving up."),
+    Setting(
+        "OMEGA_TIMEOUT", float, 3.0, "Seconds to look for a server before giving up.", check=check_timeout
+    ),
 )
 _BY_NAME = {s.name: s for s in SETTINGS}
 
@@ -100,15 +129,17 @@ def setting(name: str) -> Setting:
 
 def home() -> Path:
     """The folder of everything that omega|ml keeps for this person."""
-    return Path(os.environ.get("OMEGA_HOME") or Path.home() / ".omegaml")
+    return Path(os.environ.get("OMEGA_HOME") or Path.home() / ".omegaml").expanduser()
 
 
 def config_path() -> Path:
-    return Path(os.environ.get("OMEGA_CONFIG") or home() / "config.yml")
+    return Path(os.environ.get("OMEGA_CONFIG") or home() / "config.yml").expanduser()
 
 
 def cache_path(context: str | None) -> Path:
-    return home() / "cache" / f"{context or 'default'}.yml"
+    from urllib.parse import quote
+
+    return home() / "cache" / f"{quote(context or 'default', safe='')}.yml"
 
 
 def load(path: Path | None = None, context: str | None = None, **overrides: Any) -> Config:
@@ -126,7 +157,7 @@ def load(path: Path | None = None, context: str | None = None, **overrides: Any)
     asked = context or os.environ.get("OMEGA_CONTEXT")
     chosen = asked or content.get(CURRENT)
     if chosen is not None and chosen not in contexts:
-        raise NotFound(f"there is no context {chosen!r} in {file.path}", hint="see `omegacli context list`")
+        raise no_context(chosen, contexts, file.path)
     sources: list[tuple[str, Mapping[str, Any]]] = [
         ("argument", {k: v for k, v in overrides.items() if v is not None}),
         ("environment", os.environ),
@@ -139,12 +170,26 @@ def load(path: Path | None = None, context: str | None = None, **overrides: Any)
             ((o, src[s.name]) for o, src in sources if src.get(s.name) not in (None, "")),
             ("default", s.default),
         )
-        values[s.name] = Value(
-            s.parse(value, origin), f"{origin} {s.env}" if origin == "environment" else origin
-        )
+        origin = f"{origin} {s.env}" if origin == "environment" else origin
+        try:
+            values[s.name] = Value(s.parse(value), origin)
+        except InvalidInput as e:
+            if origin == "argument":
+                raise
+            hint = f"unset {s.env}" if "environment" in origin else f"omegacli config set {s.name}=..."
+            raise ConfigInvalid(f"{s.name} in {origin}: {e.message}", hint=hint) from None
     for name in overrides:
         setting(name)
     return Config(file.path, chosen, values)
+
+
+def no_context(name: str, contexts: Mapping[str, Any], path: Path) -> NotFound:
+    """The error for a context that is not in the file."""
+    import difflib
+
+    near = difflib.get_close_matches(name, [str(known) for known in contexts], 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return NotFound(f"there is no context {name!r} in {path}", hint=f"{hint}see `omegacli context list`")
 
 
 class ConfigFile:
@@ -160,99 +205,140 @@ class ConfigFile:
         import yaml
 
         try:
-            content = yaml.safe_load(self.path.read_text(encoding="utf-8"))
+            data = self.path.read_bytes()
+            content = yaml.safe_load(data.decode("utf-8-sig"))
         except yaml.MarkedYAMLError as e:
-            line = e.problem_mark.line + 1 if e.problem_mark else 0
+            line = e.problem_mark.line + 1 if e.problem_mark else 1
             raise ConfigInvalid(f"{self.path}, line {line}: {e.problem}", hint="mend that line") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-            raise ConfigInvalid(f"{self.path} cannot be read: {e}") from None
+        except UnicodeDecodeError as e:
+            line = data[: e.start].count(b"\n") + 1
+            raise ConfigInvalid(f"{self.path}, line {line}: not UTF-8", hint="mend that line") from None
+        except yaml.reader.ReaderError as e:
+            line = data.decode("utf-8-sig")[: e.position].count("\n") + 1
+            raise ConfigInvalid(f"{self.path}, line {line}: {e.reason}", hint="mend that line") from None
+        except OSError as e:
+            raise ConfigInvalid(f"{self.path} cannot be read: {e.strerror}") from None
         if content is None:
             return {}
-        contexts = content.get(CONTEXTS) if isinstance(content, dict) else None
-        if not isinstance(content, dict) or not isinstance(contexts or {}, dict):
+        if not isinstance(content, dict) or not isinstance(content.get(CONTEXTS) or {}, dict):
             raise ConfigInvalid(f"{self.path}, line 1: settings are expected as `NAME: value` lines")
-        for name, values in (contexts or {}).items():
+        for name, values in (content.get(CONTEXTS) or {}).items():
             if not isinstance(values, dict):
                 raise ConfigInvalid(f"{self.path}: context {name!r} holds no `NAME: value` lines")
+        if not isinstance(content.get(CURRENT), str | None):
+            raise ConfigInvalid(f"{self.path}: {CURRENT} is no name of a context")
         return content
 
     def contexts(self) -> dict[str, dict[str, Any]]:
         return dict(self.read().get(CONTEXTS) or {})
 
+    def context(self, name: str) -> dict[str, Any]:
+        """Return the settings of a context. Raises NotFound."""
+        return dict(self._part(self.read(), name))
+
     def set_values(self, values: Mapping[str, Any], context: str | None = None) -> None:
         """Set settings at the top level, or in `context`, which must exist."""
-        content = self.read()
-        target = self._target(content, context)
-        target.update({k: setting(k).parse(v, "the command") for k, v in values.items()})
-        self._write(content)
+        checked = {name: setting(name).parse(value) for name, value in values.items()}
+        with self._changed() as content:
+            self._part(content, context).update(checked)
 
     def unset(self, name: str, context: str | None = None) -> bool:
         """Remove a setting; return whether it was there."""
-        content = self.read()
-        there = self._target(content, context).pop(setting(name).name, None) is not None
-        if there:
-            self._write(content)
-        return there
+        with self._changed() as content:
+            return self._part(content, context).pop(setting(name).name, None) is not None
 
     def set_context(self, name: str, values: Mapping[str, Any], select: bool | None = None) -> None:
         """Write a context. `select=None` makes it the current one only where there is none."""
-        content = self.read()
-        before = (content.get(CONTEXTS) or {}).get(name), content.get(CURRENT)
-        content.setdefault(CONTEXTS, {})
-        content[CONTEXTS] = {**(content[CONTEXTS] or {}), name: dict(values)}
-        if select or (select is None and not content.get(CURRENT)):
-            content[CURRENT] = name
-        if before != (content[CONTEXTS][name], content.get(CURRENT)):
-            self._write(content)
+        if not _CONTEXT.fullmatch(name):
+            raise InvalidInput(f"{name!r} cannot name a context", hint="letters, digits, and . _ - inside")
+        with self._changed() as content:
+            content[CONTEXTS] = {**(content.get(CONTEXTS) or {}), name: dict(values)}
+            if select or (select is None and not content.get(CURRENT)):
+                content[CURRENT] = name
 
-    def use_context(self, name: str) -> None:
-        content = self.read()
-        self._target(content, name)
-        content[CURRENT] = name
-        self._write(content)
+    def use_context(self, name: str | None) -> None:
+        """Make a context the current one; None leaves the settings at the top alone."""
+        with self._changed() as content:
+            self._part(content, name)
+            content.pop(CURRENT, None)
+            if name is not None:
+                content[CURRENT] = name
 
     def remove_context(self, name: str) -> None:
-        content = self.read()
-        self._target(content, name)
-        del content[CONTEXTS][name]
-        if content.get(CURRENT) == name:
-            del content[CURRENT]
-        self._write(content)
+        with self._changed() as content:
+            self._part(content, name)
+            del content[CONTEXTS][name]
+            if content.get(CURRENT) == name:
+                del content[CURRENT]
 
-    def _target(self, content: dict[str, Any], context: str | None) -> dict[str, Any]:
+    def _part(self, content: dict[str, Any], context: str | None) -> dict[str, Any]:
         if context is None:
             return content
-        try:
-            target: dict[str, Any] = content[CONTEXTS][context]
-        except (KeyError, TypeError):
-            raise NotFound(
-                f"there is no context {context!r} in {self.path}", hint="see `omegacli context list`"
-            ) from None
-        return target
+        contexts = content.get(CONTEXTS) or {}
+        if context not in contexts:
+            raise no_context(context, contexts, self.path)
+        part: dict[str, Any] = contexts[context]
+        return part
 
-    def _write(self, content: Mapping[str, Any]) -> None:
+    @contextmanager
+    def _changed(self) -> Iterator[dict[str, Any]]:
+        """The content to change in place; it is written where it differs. Another writer waits."""
+        import copy
+        import fcntl
+
         import yaml
 
-        write_private(self.path, yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True))
+        with private_folder(self.path):
+            file = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            content = self.read()
+            before = copy.deepcopy(content)
+            yield content
+            if content != before:
+                text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+                write_private(self.path, text)
+        finally:
+            os.close(file)
+
+
+@contextmanager
+def private_folder(path: Path) -> Iterator[None]:
+    """Make the folder of `path`; in the block, what cannot be written is StorageFull or ConfigInvalid."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        yield
+    except OSError as e:
+        import errno
+
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(
+                f"no space left for {path}", hint="free some space; nothing was written"
+            ) from None
+        raise ConfigInvalid(
+            f"{path} cannot be written: {e.strerror}", hint="see `ls -ld` of its folder"
+        ) from None
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read (0600), whole or not at all."""
+    """Write a file that only its owner can read (0600), whole or not at all; a link to a file stays one."""
     import tempfile  # takes as long to import as this module, and few need it
 
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    path = Path(os.path.realpath(path))
+    with private_folder(path):
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8") as f:
+                f.write(text)
+                f.flush()
+                os.fsync(f.fileno())
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
 
 
+_CONTEXT = re.compile(r"[\w][\w.-]*")
 _USERID = re.compile(r"[a-z][a-z0-9_]{2,30}")
 
 

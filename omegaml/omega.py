@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from omegaml import config as settings
-from omegaml.errors import OmegaError, Unavailable
+from omegaml.errors import AuthFailed, OmegaError, Unavailable
 
 if TYPE_CHECKING:
     from omegaml.config import Config
@@ -42,21 +42,38 @@ class Omega:
         url = self._mongo_url or self.config.get("OMEGA_MONGO_URL")
         if url:
             return str(url)
-        if self.config.get("OMEGA_RESTAPI_URL") and self.config.get("OMEGA_APIKEY"):
-            from omegaml.rest import client_config
+        if self._has_account():
+            from omegaml import rest
 
-            return str(client_config(self.config)["OMEGA_MONGO_URL"])
+            return rest.mongo_url(self.config)
         raise Unavailable(
             "no platform is configured: neither OMEGA_MONGO_URL nor an account",
             hint="start one with `omegacli cluster up`, or name yours with `omegacli init`",
         )
+
+    def _has_account(self) -> bool:
+        return all(self.config.get(f"OMEGA_{name}") for name in ("RESTAPI_URL", "USERID", "APIKEY"))
 
     @cached_property
     def db(self) -> Any:
         from omegaml import mongo
 
         client = mongo.connect(self.mongo_url, self.config.get("OMEGA_TIMEOUT"))
+        if not (self._mongo_url or self.config.get("OMEGA_MONGO_URL")):
+            client = self._accepted(client)
         return client[mongo.database_name(self.mongo_url)]
+
+    def _accepted(self, client: Any) -> Any:
+        """The client for the URL that the config route gave; a kept one may hold yesterday's password."""
+        from omegaml import mongo, rest
+
+        try:
+            with mongo.translated(self.mongo_url):
+                client.admin.command("ping")
+        except AuthFailed:
+            self.mongo_url = rest.mongo_url(self.config, refetch=True)
+            client = mongo.connect(self.mongo_url, self.config.get("OMEGA_TIMEOUT"))
+        return client
 
     def _store(self, prefix: str) -> Store:
         from omegaml.store import Store

@@ -13,7 +13,7 @@ from typing import Any
 
 import requests
 
-from omegaml.config import Config, cache_path, write_private
+from omegaml.config import Config, cache_path, check_url, write_private
 from omegaml.errors import (
     AuthFailed,
     Corrupt,
@@ -38,16 +38,15 @@ def fetch_config(url: str, userid: str, apikey: str, timeout: float = TIMEOUT) -
     Raises: AuthFailed, Forbidden, Unavailable (nothing answers), TimedOut, NotFound (no such route there),
         InvalidInput (no usable URL), Corrupt (an answer that is not a config answer).
     """
-    route = url.rstrip("/") + "/api/v1/config/"
-    if not route.startswith(("http://", "https://")):
-        raise InvalidInput(f"{url!r} is no URL of a server", hint="as in http://localhost:5000")
+    url = check_url(url)
+    route = f"{url}/api/v1/config/"
     headers = {"Authorization": f"{userid}:{apikey}", "Accept": "application/json"}
     try:
         # a redirect would carry the key to wherever it points
         answer = requests.get(route, headers=headers, timeout=timeout, allow_redirects=False, auth=_no_netrc)
     except requests.exceptions.SSLError as e:
         raise Unavailable(f"{url} has no certificate that this machine trusts: {_reason(e)}") from None
-    except requests.exceptions.Timeout:
+    except requests.exceptions.ReadTimeout:
         raise TimedOut(f"{url} did not answer within {timeout:g} s", hint="omegacli doctor") from None
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, UnicodeError):
         raise InvalidInput(f"{url!r} is no URL of a server", hint="as in http://localhost:5000") from None
@@ -80,6 +79,17 @@ def client_config(config: Config, *, refetch: bool = False) -> dict[str, Any]:
         path, json.dumps({"account": [url, userid], "fetched": time.time(), "data": data}, indent=1) + "\n"
     )
     return data
+
+
+def mongo_url(config: Config, *, refetch: bool = False) -> str:
+    """Return the URL of the account's own database. Raises as `client_config`, and Corrupt without one."""
+    data = client_config(config, refetch=refetch)
+    if not data.get("OMEGA_MONGO_URL"):
+        raise Corrupt(
+            f"{config.get('OMEGA_RESTAPI_URL')} names no database for {config.get('OMEGA_USERID')!r}",
+            hint="ask the server's administrator",
+        )
+    return str(data["OMEGA_MONGO_URL"])
 
 
 def _read(path: Path, account: list[str]) -> dict[str, Any] | None:

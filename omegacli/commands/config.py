@@ -74,28 +74,36 @@ def set_(
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise InvalidInput(
-                f"{pair!r} is not of the form NAME=VALUE", hint="omegacli config set OMEGA_BUCKET=mine"
+                f"{name!r} has no value", hint="NAME=VALUE, as omegacli config set OMEGA_BUCKET=mine"
             )
-        settings.setting(name)
-        values[name] = value
-    file = connect.config_file()
-    if not console.options.dry_run:
-        file.set_values(values, console.options.context)
-    console.show(
-        "config.set",
-        {"path": str(file.path), "context": console.options.context, "names": list(values)},
-        text="",
-    )
+        values[name] = settings.setting(name).parse(value)
+    file, context = connect.config_file(), console.options.context
+    data = {"path": str(file.path), "context": context, "names": list(values)}
+    if console.options.dry_run:
+        console.plan("config.set", f"set {', '.join(values)} in {file.path}", **data)
+        return
+    file.set_values(values, context)
+    in_force = connect.config()
+    for name, value in values.items():
+        if in_force.get(name) != value:
+            console.warn(f"{name} is set, but the one of {in_force.origin(name)} comes first")
+    console.show("config.set", data, text="")
     console.say(f"set {', '.join(values)} in {file.path}")
 
 
 @app.command()
 def unset(name: Annotated[str, typer.Argument(metavar="K", help="Name of the setting.")]) -> None:
     """Remove setting K from the file, or from the context given with --context."""
-    file = connect.config_file()
-    if not file.unset(name, console.options.context):
+    file, context = connect.config_file(), console.options.context
+    data = {"path": str(file.path), "context": context, "name": settings.setting(name).name}
+    content = file.context(context) if context else file.read()
+    if name not in content:
         raise NotFound(f"{name} is not set in {file.path}", hint="see `omegacli config list --show-origin`")
-    console.show("config.unset", {"path": str(file.path), "name": name}, text="")
+    if console.options.dry_run:
+        console.plan("config.unset", f"remove {name} from {file.path}", **data)
+        return
+    file.unset(name, context)
+    console.show("config.unset", data, text="")
     console.say(f"removed {name} from {file.path}")
 
 

@@ -35,7 +35,12 @@ def list_() -> None:
 @app.command()
 def use(name: Name) -> None:
     """Make NAME the context of every command that names none."""
-    connect.config_file().use_context(name)
+    file = connect.config_file()
+    file.context(name)
+    if console.options.dry_run:
+        console.plan("context.use", f"use context {name}", name=name)
+        return
+    file.use_context(name)
     console.show("context.use", {"name": name}, text="")
     console.say(f"context {name} is in use")
 
@@ -52,15 +57,12 @@ def show(
     chosen = name or console.options.context or file.read().get(settings.CURRENT)
     if chosen is None:
         raise NotFound("no context is in use", hint="omegacli context use NAME, or omegacli init")
-    contexts = file.contexts()
-    if chosen not in contexts:
-        raise NotFound(f"there is no context {chosen!r} in {file.path}", hint="see `omegacli context list`")
     known = {s.name: s for s in settings.SETTINGS}
     values = {
         key: "***"
         if not reveal and (key not in known or known[key].secret) and key.startswith("OMEGA_")
         else value
-        for key, value in contexts[chosen].items()
+        for key, value in file.context(chosen).items()
     }
     console.show("context.show", {"name": chosen, **values})
 
@@ -69,8 +71,10 @@ def show(
 def remove(name: Name) -> None:
     """Remove context NAME from the file; nothing on a server changes."""
     file = connect.config_file()
-    if name not in file.contexts():
-        raise NotFound(f"there is no context {name!r} in {file.path}", hint="see `omegacli context list`")
+    file.context(name)
+    if console.options.dry_run:
+        console.plan("context.remove", f"remove context {name} from {file.path}", name=name)
+        return
     console.confirm(f"Remove context {name!r} and its keys from {file.path}?", name)
     file.remove_context(name)
     settings.cache_path(name).unlink(missing_ok=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from omegacli import connect, console, formats, literals, transfer
+from omegacli import answers, archive, connect, console, formats, literals, transfer
 from omegaml.errors import Conflict, InvalidInput, NotFound, OmegaError, Partial
 
 if TYPE_CHECKING:
     from omegaml.metadata import Metadata
     from omegaml.omega import Omega
+    from omegaml.store import Store
 
 app = typer.Typer()
 
@@ -27,7 +28,7 @@ Version = Annotated[str | None, typer.Option("--version", help="A version's numb
 
 _LIST = ["name", "kind", "rows", "bytes", "modified"]
 _FOLDER = "folder"  # attribute of a file object that is a tar stream of a folder
-_INDEX = "index.json"
+_TABLES = ("pandas.", "arrow.", "polars.")  # kinds that have rows and columns
 
 
 @app.command("list")
@@ -92,7 +93,7 @@ def put(
         raise InvalidInput("--chunksize is for CSV files", hint="leave --chunksize out")
     if console.options.dry_run:
         with transfer.source(file, format):
-            console.show("datasets.put", {"name": name, "format": format, "dry_run": True})
+            console.plan("datasets.put", f"store {file} as {name}", name=name, format=format)
         return
     if format in ("binary", "dir"):
         if options:
@@ -130,16 +131,21 @@ def get(
     chosen = format or (transfer.format_of(file, None) if file != "-" else None)
     if format is not None:
         transfer.format_of(file, format)
+    as_data = console.options.json and file == "-"  # the rows themselves, in the envelope
+    if as_data and (meta.kind == "python.file" or format not in (None, "json")):
+        raise InvalidInput("the bytes of a file are no JSON", hint=f"omegacli datasets get {name} PATH")
     if meta.kind == "python.file":
         _get_file(om, meta, name, file, version)
         return
     obj = om.datasets.get(name, **_selection(filter, columns, limit, version))
-    if file == "-" and console.options.json:
-        console.show("datasets.get", _data(obj))
+    if as_data:
+        console.show("datasets.get", answers.as_data(obj))
         return
     if chosen in (None, "binary") and format is None:
         chosen = formats.natural_format(obj)
     assert chosen is not None
+    if file == "-" and chosen not in ("csv", "json"):
+        console.check_bytes(name)
     transfer.write_file(obj, file, chosen)
     _written(name, file, chosen)
 
@@ -150,7 +156,8 @@ def show(name: Name) -> None:
     om = connect.omega()
     meta = _metadata(om, name)
     data = meta.to_dict()
-    data["columns"] = _columns(om, meta, name)
+    is_table = meta.kind.startswith(_TABLES)
+    data["columns"] = answers.columns(om.datasets.get(name, limit=0)) if is_table else None
     console.show("datasets.show", data)
 
 
@@ -177,8 +184,10 @@ def head(
 ) -> None:
     """Show the first rows of dataset NAME."""
     om = connect.omega()
-    _metadata(om, name)
-    _show_rows("datasets.head", om.datasets.get(name, limit=n, **_selection(None, columns, None, None)), n)
+    _check_table(_metadata(om, name))
+    answers.show_rows(
+        "datasets.head", om.datasets.get(name, limit=n, **_selection(None, columns, None, None)), n
+    )
 
 
 @app.command()
@@ -194,9 +203,11 @@ def query(
 ) -> None:
     """Show the rows of dataset NAME that match all filters."""
     om = connect.omega()
-    _metadata(om, name)
+    _check_table(_metadata(om, name))
     both = [*(conditions or []), *(filter or [])]
-    _show_rows("datasets.query", om.datasets.get(name, **_selection(both, columns, limit, version)), limit)
+    answers.show_rows(
+        "datasets.query", om.datasets.get(name, **_selection(both, columns, limit, version)), limit
+    )
 
 
 @app.command()
@@ -223,7 +234,7 @@ def drop(
         raise NotFound(f"there is no dataset {missing[0]!r}", hint="see `omegacli datasets list`")
     there = [name for name in names if name not in missing]
     if console.options.dry_run:
-        console.show("datasets.drop", {"dropped": [], "would_drop": there})
+        console.plan("datasets.drop", f"drop {', '.join(there) or 'nothing'}", names=there)
         return
     if there:
         console.confirm(f"Delete {', '.join(there)} for good?", there[0])
@@ -235,7 +246,12 @@ def drop(
 @app.command()
 def copy(name: Name, new: Annotated[str, typer.Argument(help="Name of the copy.")]) -> None:
     """Copy dataset NAME to NEW."""
-    meta = connect.omega().datasets.copy(name, new)
+    store = connect.omega().datasets
+    if console.options.dry_run:
+        _check_new(store, name, new)
+        console.plan("datasets.copy", f"copy {name} to {new}", name=name, new=new)
+        return
+    meta = store.copy(name, new)
     console.show("datasets.copy", {"name": name, "new": new, "rows": getattr(meta, "rows", None)}, text="")
     console.say(f"copied {name} to {new}")
 
@@ -243,7 +259,12 @@ def copy(name: Name, new: Annotated[str, typer.Argument(help="Name of the copy."
 @app.command()
 def rename(name: Name, new: Annotated[str, typer.Argument(help="The new name.")]) -> None:
     """Rename dataset NAME to NEW."""
-    connect.omega().datasets.rename(name, new)
+    store = connect.omega().datasets
+    if console.options.dry_run:
+        _check_new(store, name, new)
+        console.plan("datasets.rename", f"rename {name} to {new}", name=name, new=new)
+        return
+    store.rename(name, new)
     console.show("datasets.rename", {"name": name, "new": new}, text="")
     console.say(f"renamed {name} to {new}")
 
@@ -257,38 +278,28 @@ def export_(
     ] = "parquet",
 ) -> None:
     """Write many datasets to a folder, one file each, with an index that `import` reads."""
-    import json
-
-    om = connect.omega()
+    store = connect.omega().datasets
     target = Path(folder).expanduser()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InvalidInput(f"{folder} is not an empty folder", hint="give the name of a new folder")
-    transfer.format_of("-", format)
-    found = om.datasets.find(pattern)
+    if transfer.format_of("-", format) not in ("parquet", "csv", "json", "excel"):
+        raise InvalidInput(f"{format} is no format of tables", hint="parquet, csv, json or excel")
+    found = store.find(pattern)
     if not found:
         raise NotFound("no dataset has such a name", hint="see `omegacli datasets list`")
-    target.mkdir(parents=True, exist_ok=True)
-    index: list[dict[str, Any]] = []
-    failed: dict[str, str] = {}
-    for number, meta in enumerate(found):
-        try:
-            index.append(_export_one(om, meta, target, number, format))
-            console.event(meta.name, "exported")
-        except OmegaError as e:
-            failed[meta.name] = e.message
-            console.event(meta.name, "failed", message=e.message)
-    with transfer.target(str(target / _INDEX)) as stream:
-        stream.write(json.dumps({"format": 1, "datasets": index}, indent=1).encode() + b"\n")
+    if console.options.dry_run:
+        names = [meta.name for meta in found]
+        console.plan("datasets.export", f"write {', '.join(names)} to {target}", folder=folder, names=names)
+        return
+    done, failed = archive.write(store, found, target, format)
     if failed:
         raise Partial(
             f"{len(failed)} of {len(found)} datasets could not be exported: {', '.join(failed)}",
             hint="export those with another --format",
-            done=[i["name"] for i in index],
+            done=done,
             failed=failed,
         )
-    console.show(
-        "datasets.export", {"folder": str(target), "datasets": [i["name"] for i in index]}, text=str(target)
-    )
+    console.show("datasets.export", {"folder": str(target), "datasets": done}, text=str(target))
 
 
 @app.command("import")
@@ -297,39 +308,46 @@ def import_(
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of existing datasets.")] = False,
 ) -> None:
     """Store the datasets of a folder that `export` has written."""
-    index = _index_of(Path(folder).expanduser())
+    source = Path(folder).expanduser()
+    entries = archive.read_index(source)
     store = connect.omega().datasets
-    taken = [entry["name"] for entry in index if store.exists(entry["name"])]
+    names = [entry["name"] for entry in entries]
+    taken = [name for name in names if store.exists(name)]
     if taken and not replace:
         raise Conflict(f"there is a dataset {taken[0]!r} already", hint="add --replace")
-    for entry in index:
-        file = str(Path(folder).expanduser() / entry["file"])
-        attributes = entry.get("attributes") or None
-        if entry["format"] == "binary":
-            with transfer.source(file, "binary") as stream:
-                store.put(stream, entry["name"], replace=replace, attributes=attributes)
-        else:
-            options = {"index_col": 0} if entry["format"] == "csv" and entry.get("index") else {}
-            obj = transfer.read_file(file, entry["format"], options)
-            store.put(obj, entry["name"], replace=replace, attributes=attributes)
-        console.event(entry["name"], "imported")
-    console.show("datasets.import", {"datasets": [entry["name"] for entry in index]}, text="")
+    if console.options.dry_run:
+        console.plan("datasets.import", f"store {', '.join(names)}", names=names, replaced=taken)
+        return
+    done: list[str] = []
+    failed: dict[str, str] = {}
+    for entry in entries:
+        try:
+            archive.restore(store, source, entry, replace)
+            done.append(entry["name"])
+            console.event(entry["name"], "imported")
+        except OmegaError as e:
+            failed[entry["name"]] = e.message
+            console.event(entry["name"], "failed", message=e.message)
+    if failed:
+        raise Partial(
+            f"{len(failed)} of {len(entries)} datasets could not be imported: {', '.join(failed)}",
+            hint="import again with --replace when those are mended",
+            done=done,
+            failed=failed,
+        )
+    console.show("datasets.import", {"datasets": done}, text="")
 
 
 def _get_file(om: Omega, meta: Metadata, name: str, file: str, version: str | None) -> None:
-    with _stream(om.datasets.get(name, **_selection(None, None, None, version))) as stream:
+    content = om.datasets.get(name, **_selection(None, None, None, version))
+    with archive.as_stream(content) as stream:
+        if file == "-":
+            console.check_bytes(name)
         if meta.attributes.get(_FOLDER) == "tar" and file != "-":
             transfer.extract_folder(stream, file)
         else:
             transfer.copy_stream(stream, file, meta.bytes)
     _written(name, file, "binary")
-
-
-def _stream(content: Any) -> BinaryIO:
-    """A stored file as a stream; one that was put as bytes comes back as bytes."""
-    import io
-
-    return io.BytesIO(content) if isinstance(content, (bytes, bytearray)) else content
 
 
 def _written(name: str, file: str, format: str) -> None:
@@ -347,6 +365,21 @@ def _metadata(om: Omega, name: str) -> Metadata:
     return meta
 
 
+def _check_table(meta: Metadata) -> None:
+    if not meta.kind.startswith(_TABLES):
+        raise InvalidInput(
+            f"dataset {meta.name!r} ({meta.kind}) has no rows to show",
+            hint=f"omegacli datasets get {meta.name}",
+        )
+
+
+def _check_new(store: Store, name: str, new: str) -> None:
+    """Raise NotFound or Conflict as the store would, before a dry run says that all is well."""
+    store.metadata(name)
+    if store.exists(new):
+        raise Conflict(f"there is a dataset {new!r} already", hint="drop it first, or choose another name")
+
+
 def _selection(
     filter: list[str] | None, columns: str | None, limit: int | None, version: str | None
 ) -> dict[str, Any]:
@@ -358,81 +391,6 @@ def _selection(
     if version is not None:
         chosen["version"] = int(version) if version.isdecimal() else version
     return chosen
-
-
-def _columns(om: Omega, meta: Metadata, name: str) -> list[dict[str, str]] | None:
-    """Labels and dtypes of a table; None for what is no table."""
-    if not meta.kind.startswith(("pandas.", "arrow.", "polars.")):
-        return None
-    sample = om.datasets.get(name, limit=0)
-    if hasattr(sample, "to_frame") and not hasattr(sample, "columns"):
-        return [{"name": str(sample.name), "type": str(sample.dtype)}]
-    if hasattr(sample, "schema") and hasattr(sample.schema, "names"):
-        return [
-            {"name": n, "type": str(t)} for n, t in zip(sample.schema.names, sample.schema.types, strict=True)
-        ]
-    return [{"name": str(n), "type": str(t)} for n, t in zip(sample.columns, sample.dtypes, strict=True)]
-
-
-def _data(obj: Any) -> Any:
-    """What an object is in JSON: a table is a list of rows."""
-    if hasattr(obj, "to_pandas"):
-        obj = obj.to_pandas()
-    if type(obj).__name__ == "Series":
-        obj = obj.to_frame(name="value" if obj.name is None else obj.name)
-    return formats.records(obj) if type(obj).__name__ == "DataFrame" else obj
-
-
-def _show_rows(schema: str, obj: Any, limit: int | None) -> None:
-    data = _data(obj)
-    if isinstance(data, list) and limit is not None:
-        data = data[:limit]
-    is_table = isinstance(data, list) and bool(data) and isinstance(data[0], dict)
-    columns = list(data[0]) if is_table else [str(c) for c in getattr(obj, "columns", ())] or None
-    console.show(schema, data, columns=columns)
-
-
-def _export_one(om: Omega, meta: Metadata, folder: Path, number: int, format: str) -> dict[str, Any]:
-    """Write one dataset to `folder`; return its line of the index; names may hold what no file name can."""
-    entry: dict[str, Any] = {
-        "name": meta.name,
-        "kind": meta.kind,
-        "attributes": console.plain(meta.attributes),
-    }
-    if meta.kind == "python.file":
-        entry |= {"file": f"{number:05d}.bin", "format": "binary"}
-        with _stream(om.datasets.get(meta.name)) as stream:
-            transfer.copy_stream(stream, str(folder / entry["file"]), meta.bytes)
-        return entry
-    obj = om.datasets.get(meta.name)
-    natural = formats.natural_format(obj)
-    if type(obj).__name__ == "ndarray":
-        natural = "npy"
-    chosen = format if type(obj).__name__ in ("DataFrame", "Series", "Table") else natural
-    suffix = {"excel": "xlsx", "binary": "bin"}.get(chosen, chosen)
-    entry |= {"file": f"{number:05d}.{suffix}", "format": chosen}
-    entry["index"] = type(obj).__name__ == "DataFrame" and formats.has_telling_index(obj)
-    transfer.write_file(obj, str(folder / entry["file"]), chosen)
-    return entry
-
-
-def _index_of(folder: Path) -> list[dict[str, Any]]:
-    import json
-
-    file = folder / _INDEX
-    try:
-        index = json.loads(file.read_text(encoding="utf-8"))
-        found: list[dict[str, Any]] = index["datasets"]
-        for entry in found:
-            if Path(entry["file"]).name != entry["file"] or entry["format"] not in transfer.FORMATS:
-                raise ValueError(entry["file"])
-            if not (folder / entry["file"]).is_file() or not isinstance(entry["name"], str):
-                raise ValueError(entry["file"])
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise InvalidInput(
-            f"{folder} holds no usable {_INDEX}: {e}", hint="make one with `omegacli datasets export`"
-        ) from None
-    return found
 
 
 def _size(meta: Metadata) -> str:

@@ -34,7 +34,7 @@ def init(
     """
     settings.check_userid(userid)
     key = _key(apikey, apikey_stdin)
-    url = url.rstrip("/")
+    url = settings.check_url(url)
     values = {"OMEGA_USERID": userid, "OMEGA_APIKEY": key, "OMEGA_RESTAPI_URL": url}
     context = console.options.context
     file = connect.config_file()
@@ -49,12 +49,6 @@ def init(
         from omegaml import rest
 
         rest.fetch_config(url, userid, key, timeout=console.options.timeout or rest.TIMEOUT)
-    if not console.options.dry_run:
-        if context:
-            file.set_context(context, {**before, **values}, select=True)
-        else:
-            file.set_values(values)
-        settings.cache_path(context).unlink(missing_ok=True)
     data = {
         "path": str(file.path),
         "context": context,
@@ -62,8 +56,27 @@ def init(
         "url": url,
         "verified": not no_verify,
     }
+    if console.options.dry_run:
+        console.plan("init", f"write the account {userid} to {file.path}", **data)
+        return
+    if context:
+        file.set_context(context, {**before, **values}, select=True)
+    else:
+        file.set_values(values)
+        _step_back(file, content.get(settings.CURRENT))
+    settings.cache_path(context).unlink(missing_ok=True)
+    database = connect.config().values["OMEGA_MONGO_URL"]
+    if database.value:
+        console.warn(f"OMEGA_MONGO_URL of {database.origin} comes before the account's own database")
     console.show("init", data, text="")
     console.say(f"wrote the account {userid} to {file.path}")
+
+
+def _step_back(file: settings.ConfigFile, current: str | None) -> None:
+    """Take the current context out of use: its settings would come before the account's."""
+    if current is not None:
+        file.use_context(None)
+        console.say(f"context {current} is no longer in use: omegacli context use {current}")
 
 
 def _key(apikey: str | None, from_stdin: bool) -> str:

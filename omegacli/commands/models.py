@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from omegacli import connect, console, formats, literals, transfer
-from omegaml.errors import Conflict, InvalidInput, NotFound, NotStorable, Unavailable
+from omegacli import answers, connect, console, literals, transfer
+from omegaml.errors import Conflict, InvalidInput, NotFound, NotStorable, OmegaError, Unavailable
 
 if TYPE_CHECKING:
     from omegaml.metadata import Metadata
@@ -22,6 +22,9 @@ OptionalY = Annotated[str | None, typer.Argument(metavar="[Y]", help="A dataset,
 Async = Annotated[bool, typer.Option("--async", help="Leave the work to a runner and print the task's id.")]
 Result = Annotated[
     str | None, typer.Option("--result", metavar="NAME", help="Store the result as this dataset.")
+]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Let --result take the place of an existing dataset.")
 ]
 Param = Annotated[
     list[str] | None, typer.Option("--param", metavar="K=V", help="Argument of the model's method.")
@@ -63,7 +66,7 @@ def put(
     ] = False,
     tag: Annotated[str | None, typer.Option("--tag", help="Name this version.")] = None,
 ) -> None:
-    """Store a model as NAME: from a file, or a new one of CLASS made with --param.
+    """Store a model as NAME: one from a file, or a new one of CLASS made with --param.
 
     A pickle file runs code when it is loaded: give only files that you trust.
     """
@@ -71,6 +74,9 @@ def put(
     if not replace and store.exists(name):
         raise Conflict(f"there is a model {name!r} already", hint="add --replace to store the next version")
     model = _model(source, literals.pairs(param, "--param"))
+    if console.options.dry_run:
+        console.plan("models.put", f"store a {type(model).__name__} as {name}", name=name, tag=tag)
+        return
     meta = store.put(model, name, replace=replace, tag=tag)
     console.show("models.put", meta.to_dict(), text="")
     console.say(f"stored {name}, version {meta.version}")
@@ -79,17 +85,20 @@ def put(
 @app.command()
 def get(
     name: Name,
-    file: Annotated[str, typer.Argument(metavar="PATH", help="File to write, in joblib's format.")],
+    file: Annotated[str, typer.Argument(metavar="PATH|-", help="File to write, in joblib's format.")],
     version: Annotated[str | None, typer.Option("--version", help="A version's number or tag.")] = None,
 ) -> None:
     """Write model NAME to a file that joblib.load reads."""
     import joblib
 
     model = connect.omega().models.get(name, version=_version(version))
+    if file == "-":
+        console.check_bytes(name)
     with transfer.target(file) as stream:
         joblib.dump(model, stream)
-    console.show("models.get", {"name": name, "path": file}, text="")
-    console.say(f"wrote {file}")
+    if file != "-":
+        console.show("models.get", {"name": name, "path": file}, text="")
+        console.say(f"wrote {file}")
 
 
 @app.command()
@@ -97,7 +106,7 @@ def show(name: Name) -> None:
     """Describe model NAME."""
     store = connect.omega().models
     meta = store.metadata(name)
-    console.show("models.show", {**meta.to_dict(), "tags": meta.tags})
+    console.show("models.show", {**meta.to_dict(), "name": name, "tags": meta.tags})
 
 
 @app.command()
@@ -118,10 +127,20 @@ def metadata(name: Name) -> None:
 @app.command()
 def versions(name: Own) -> None:
     """List the versions of model NAME, the newest first."""
-    found = [
-        item if isinstance(item, dict) else item.to_dict() for item in connect.omega().models.versions(name)
+    store = connect.omega().models
+    tags = store.metadata(name).tags
+    rows = [
+        {
+            "name": name,
+            "version": meta.version,
+            "tags": sorted(tag for tag, version in tags.items() if version == meta.version),
+            "kind": meta.kind,
+            "bytes": meta.bytes,
+            "created": meta.modified,
+        }
+        for meta in store.versions(name)
     ]
-    console.show("models.versions", found)
+    console.show("models.versions", rows, columns=["version", "tags", "kind", "bytes", "created"])
 
 
 @app.command()
@@ -131,9 +150,15 @@ def promote(
     tag: Annotated[str, typer.Argument(help="The tag to give it, as production.")],
 ) -> None:
     """Give a version of model NAME a tag, which `NAME@TAG` then means."""
-    connect.omega().models.promote(name, _version(version), tag)
-    console.show("models.promote", {"name": name, "version": _version(version), "tag": tag}, text="")
-    console.say(f"{name}@{tag} is version {version}")
+    store = connect.omega().models
+    found = store.metadata(name, version=_version(version)).version
+    number = version if found is None else found
+    if console.options.dry_run:
+        console.plan("models.promote", f"tag {name}@{tag}", name=name, version=number, tag=tag)
+        return
+    store.promote(name, number, tag)
+    console.show("models.promote", {"name": name, "version": number, "tag": tag}, text="")
+    console.say(f"{name}@{tag} is version {number}")
 
 
 @app.command()
@@ -149,6 +174,9 @@ def drop(
     if missing and not missing_ok:
         raise NotFound(f"there is no model {missing[0]!r}", hint="see `omegacli models list`")
     there = [name for name in names if name not in missing]
+    if console.options.dry_run:
+        console.plan("models.drop", f"drop {', '.join(there) or 'nothing'}", names=there)
+        return
     if there:
         console.confirm(f"Delete {', '.join(there)} with all versions for good?", there[0])
     dropped = [name for name in there if store.drop(name, missing_ok=True)]
@@ -163,12 +191,13 @@ def fit(
     y: OptionalY = None,
     async_: Async = False,
     result: Result = None,
+    replace: Replace = False,
     param: Param = None,
     local: Local = False,
     require: Require = None,
 ) -> None:
     """Train model NAME on X and Y; the trained model is its next version."""
-    _call("fit", name, x, y, async_, result, param, local, require)
+    _call("fit", name, x, y, async_, result, replace, param, local, require)
 
 
 @app.command("partial-fit")
@@ -178,12 +207,13 @@ def partial_fit(
     y: OptionalY = None,
     async_: Async = False,
     result: Result = None,
+    replace: Replace = False,
     param: Param = None,
     local: Local = False,
     require: Require = None,
 ) -> None:
     """Train model NAME further on X and Y."""
-    _call("partial_fit", name, x, y, async_, result, param, local, require)
+    _call("partial_fit", name, x, y, async_, result, replace, param, local, require)
 
 
 @app.command()
@@ -192,12 +222,13 @@ def predict(
     x: X,
     async_: Async = False,
     result: Result = None,
+    replace: Replace = False,
     param: Param = None,
     local: Local = False,
     require: Require = None,
 ) -> None:
     """Show what model NAME predicts for the rows of X."""
-    _call("predict", name, x, None, async_, result, param, local, require)
+    _call("predict", name, x, None, async_, result, replace, param, local, require)
 
 
 @app.command("predict-proba")
@@ -206,12 +237,13 @@ def predict_proba(
     x: X,
     async_: Async = False,
     result: Result = None,
+    replace: Replace = False,
     param: Param = None,
     local: Local = False,
     require: Require = None,
 ) -> None:
     """Show the probability of each class for the rows of X."""
-    _call("predict_proba", name, x, None, async_, result, param, local, require)
+    _call("predict_proba", name, x, None, async_, result, replace, param, local, require)
 
 
 @app.command()
@@ -221,12 +253,13 @@ def score(
     y: OptionalY = None,
     async_: Async = False,
     result: Result = None,
+    replace: Replace = False,
     param: Param = None,
     local: Local = False,
     require: Require = None,
 ) -> None:
     """Show the model's own score for Y given X."""
-    _call("score", name, x, y, async_, result, param, local, require)
+    _call("score", name, x, y, async_, result, replace, param, local, require)
 
 
 @app.command()
@@ -235,12 +268,13 @@ def transform(
     x: X,
     async_: Async = False,
     result: Result = None,
+    replace: Replace = False,
     param: Param = None,
     local: Local = False,
     require: Require = None,
 ) -> None:
     """Show X as model NAME transforms it."""
-    _call("transform", name, x, None, async_, result, param, local, require)
+    _call("transform", name, x, None, async_, result, replace, param, local, require)
 
 
 def _call(
@@ -250,6 +284,7 @@ def _call(
     y: str | None,
     async_: bool,
     result: str | None,
+    replace: bool,
     param: list[str] | None,
     local: bool,
     require: str | None,
@@ -263,6 +298,14 @@ def _call(
         )
     om = connect.omega()
     params = literals.pairs(param, "--param")
+    if result is not None and not replace and om.datasets.exists(result):
+        raise Conflict(f"there is a dataset {result!r} already", hint="add --replace, or choose another name")
+    if console.options.dry_run:
+        om.models.metadata(name)
+        words = [x] if y is None else [x, y]
+        text = f"{action} model {name} with {' and '.join(words)}"
+        console.plan(f"models.{action.replace('_', '-')}", text, name=name, data=words, result=result)
+        return
     given = [_data(om, word) for word in ([x] if y is None else [x, y])]
     schema = f"models.{action.replace('_', '-')}"
     answer = om.runtime.model(name).call(action, *given, result=result, async_=async_, **params)
@@ -270,21 +313,7 @@ def _call(
         console.show(schema, {"task": answer.id, "status": answer.status}, text=answer.id)
         console.say(f"hint: omegacli runtime result {answer.id}")
         return
-    show_answer(schema, answer)
-
-
-def show_answer(schema: str, answer: Any) -> None:
-    """Show what a model answered: one line per row."""
-    if hasattr(answer, "toarray"):
-        answer = answer.toarray()  # a sparse matrix
-    if type(answer).__name__ == "DataFrame":
-        console.show(schema, formats.records(answer))
-        return
-    data = console.plain(answer)
-    if isinstance(data, list) and data and isinstance(data[0], list):
-        console.show(schema, data, text="\n".join("\t".join(str(cell) for cell in row) for row in data))
-    else:
-        console.show(schema, data)
+    answers.show(schema, answer)
 
 
 def _data(om: Any, word: str) -> Any:
@@ -314,13 +343,23 @@ def _model(source: str, params: dict[str, Any]) -> Any:
     from importlib import import_module
 
     try:
-        return getattr(import_module(module), attribute)(**params)
+        model = getattr(import_module(module), attribute)(**params)
     except ImportError as e:
         raise InvalidInput(f"{source} cannot be imported: {e}", hint="is its package installed?") from None
     except AttributeError:
         raise InvalidInput(f"{module} has no {attribute}", hint="check the name of the class") from None
     except (TypeError, ValueError) as e:
-        raise InvalidInput(f"{source} does not take these --param: {e}") from None
+        raise InvalidInput(f"{source} cannot be made with these --param: {e}") from None
+    return _checked(model, source)
+
+
+def _checked(model: Any, source: str) -> Any:
+    if not any(hasattr(model, method) for method in ("fit", "predict", "transform")):
+        raise InvalidInput(
+            f"{source} gives a {type(model).__name__}, which is no model",
+            hint="a model has fit, predict or transform",
+        )
+    return model
 
 
 def _load(file: Path) -> Any:
@@ -329,7 +368,9 @@ def _load(file: Path) -> Any:
     if not file.stat().st_size:
         raise InvalidInput(f"{file} is empty", hint="give a joblib or pickle file")
     try:
-        return joblib.load(file)
+        return _checked(joblib.load(file), str(file))
+    except OmegaError:
+        raise
     except PermissionError as e:
         raise InvalidInput(f"{file} cannot be read: {e.strerror}") from None
     except ImportError as e:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from omegacli import connect, console, formats
+from omegacli import answers, connect, console
 from omegaml.errors import TimedOut, Unavailable
 
 app = typer.Typer()
@@ -51,14 +51,7 @@ def result(
     if no_wait and not promise.done():
         raise TimedOut(f"task {id} is {promise.status}", hint=f"omegacli runtime result {id}")
     answer = promise.get(60.0 if console.options.timeout is None else console.options.timeout)
-    _show(answer)
-
-
-def _show(answer: Any) -> None:
-    if type(answer).__name__ == "DataFrame":
-        console.show("runtime.result", formats.records(answer))
-    else:
-        console.show("runtime.result", console.plain(answer))
+    answers.show("runtime.result", answer)
 
 
 def _status(data: dict[str, Any]) -> str:

@@ -21,9 +21,10 @@ def version(
 
     data: dict[str, Any] = {"client": __version__, "python": platform.python_version(), "server": None}
     if server:
+        from omegaml import mongo
+
         om = connect.omega()
-        try:
-            data["server"] = om.status().get("server")
-        finally:
-            om.close()
+        with mongo.translated(om.mongo_url):
+            found = om.db.client.server_info()["version"]
+        data["server"] = {"mongodb": found, "address": mongo.address(om.mongo_url)}
     console.show("version", data)
