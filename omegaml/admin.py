@@ -14,7 +14,7 @@ from omegaml.mongo import translated
 
 REPLICA_SET = "rs0"
 ROOT_USER = "root"
-_UNAUTHORIZED, _AUTH_FAILED, _ALREADY_INITIALIZED, _USER_EXISTS = 13, 18, 23, 51003
+_UNAUTHORIZED, _AUTH_FAILED, _ALREADY_INITIALIZED = 13, 18, 23
 
 
 def account_url(port: int, userid: str, password: str, host: str = "127.0.0.1") -> str:
@@ -47,37 +47,25 @@ def answers(port: int, timeout: float = 1.0) -> bool:
 
 
 def secure(port: int, root_password: str, accounts: dict[str, str], timeout: float = 30.0) -> bool:
-    """Make a fresh server on this machine a one-member replica set with a root user and `accounts`.
+    """Make a server on this machine a one-member replica set with a root user and `accounts`.
 
     The first user is made through the localhost exception
-    (mongodb.com/docs/manual/core/localhost-exception); a server that refuses it with "unauthorized" has been
-    secured before. The member's address follows `port` if that has changed since.
+    (mongodb.com/docs/manual/core/localhost-exception), which closes with it. A set-up that was interrupted
+    is finished. The member's address follows `port` if that has changed since.
 
     Args:
         accounts: userid -> password; each gets `readWrite` on its own database and nothing else.
     Returns: whether anything was changed.
     Raises: AuthFailed if the server was secured with another password; Unavailable; TimedOut.
     """
-    url = _open_url(port)
-    member = f"127.0.0.1:{port}"
     changed = False
-    with translated(url), _client(url, timeout) as client:
-        initial = {"_id": REPLICA_SET, "members": [{"_id": 0, "host": member}]}
-        changed |= _once(client, _ALREADY_INITIALIZED, "replSetInitiate", initial)
-        if changed:
-            _wait_primary(client, timeout)
-        if client.admin.command("hello").get("isWritablePrimary"):
-            changed |= _once(client, _USER_EXISTS, "createUser", ROOT_USER, pwd=root_password, roles=["root"])
+    if not _knows(port, root_password, timeout):
+        _make_root(port, root_password, timeout)
+        changed = True
+    member = f"127.0.0.1:{port}"
+    url = _open_url(port)
     with translated(url), _client(url, timeout, username=ROOT_USER, password=root_password) as client:
-        try:
-            config = client.admin.command("replSetGetConfig")["config"]
-        except errors.OperationFailure as error:
-            if error.code != _AUTH_FAILED:
-                raise
-            raise AuthFailed(
-                f"MongoDB on port {port} does not take the root password of this cluster",
-                hint="restore the secrets.yml that belongs to its data",
-            ) from error
+        config = client.admin.command("replSetGetConfig")["config"]
         if config["members"][0]["host"] != member:
             config["members"][0]["host"] = member
             config["version"] += 1
@@ -88,6 +76,47 @@ def secure(port: int, root_password: str, accounts: dict[str, str], timeout: flo
         for userid, password in accounts.items():
             changed |= _account(client, userid, password)
     return changed
+
+
+def _knows(port: int, root_password: str, timeout: float) -> bool:
+    """Whether the root user is there and has this password."""
+    url = _open_url(port)
+    with translated(url), _client(url, timeout, username=ROOT_USER, password=root_password) as client:
+        try:
+            client.admin.command("ping")
+            return True
+        except errors.OperationFailure as error:
+            if error.code != _AUTH_FAILED:
+                raise
+            return False
+
+
+def _make_root(port: int, password: str, timeout: float) -> None:
+    url = _open_url(port)
+    with translated(url), _client(url, timeout) as client:
+        initial = {"_id": REPLICA_SET, "members": [{"_id": 0, "host": f"127.0.0.1:{port}"}]}
+        try:
+            client.admin.command("replSetInitiate", initial)
+        except errors.OperationFailure as error:
+            if error.code == _UNAUTHORIZED:
+                raise _another_password(port) from error
+            if error.code != _ALREADY_INITIALIZED:
+                raise
+        # it takes no user before it is primary, not even after a restart
+        _wait_primary(client, timeout)
+        try:
+            client.admin.command("createUser", ROOT_USER, pwd=password, roles=["root"])
+        except errors.OperationFailure as error:
+            if error.code == _UNAUTHORIZED:
+                raise _another_password(port) from error
+            raise
+
+
+def _another_password(port: int) -> AuthFailed:
+    return AuthFailed(
+        f"MongoDB on port {port} does not take the root password of this cluster",
+        hint="restore the secrets.yml that belongs to its data",
+    )
 
 
 def _account(client: MongoClient[dict[str, Any]], userid: str, password: str) -> bool:
@@ -107,22 +136,11 @@ def _account(client: MongoClient[dict[str, Any]], userid: str, password: str) ->
 def _accepts(client: MongoClient[dict[str, Any]], userid: str, password: str) -> bool:
     host, port = client.address or ("127.0.0.1", 27017)
     try:
-        with MongoClient[dict[str, Any]](account_url(int(port), userid, password, host)) as probe:
+        with _client(account_url(int(port), userid, password, host), 10.0) as probe:
             probe[mongo_database(userid)].command("ping")
             return True
     except errors.OperationFailure:
         return False
-
-
-def _once(client: MongoClient[dict[str, Any]], done: int, *command: Any, **options: Any) -> bool:
-    """Run an admin command; False where the server says that it is done already, or secured."""
-    try:
-        client.admin.command(*command, **options)
-    except errors.OperationFailure as error:
-        if error.code in (done, _UNAUTHORIZED):
-            return False
-        raise
-    return True
 
 
 def _wait_primary(client: MongoClient[dict[str, Any]], timeout: float) -> None:
@@ -140,4 +158,13 @@ def _open_url(port: int) -> str:
 
 
 def _client(url: str, timeout: float, **options: Any) -> MongoClient[dict[str, Any]]:
-    return MongoClient(url, serverSelectionTimeoutMS=int(timeout * 1000), appname="omegaml", **options)
+    """A client that gives up after `timeout` seconds, also on a server that is there and says nothing."""
+    limit = int(timeout * 1000)
+    return MongoClient(
+        url,
+        serverSelectionTimeoutMS=limit,
+        connectTimeoutMS=limit,
+        socketTimeoutMS=max(limit, 1000),
+        appname="omegaml",
+        **options,
+    )

@@ -21,6 +21,7 @@ Name = Annotated[str | None, typer.Option(help="Name of the cluster and of its c
 Set = Annotated[list[str] | None, typer.Option("--set", help="A value of omega.yml.", metavar="KEY=VALUE")]
 From = Annotated[str | None, typer.Option("--from", help="Begin at this step.", metavar="STEP")]
 Volumes = Annotated[bool, typer.Option("--volumes", help="Remove the data as well.")]
+NoBackup = Annotated[bool, typer.Option("--no-backup", help="With --volumes: keep no copy.")]
 Service = Annotated[str | None, typer.Argument(help="supervisor, mongodb or runner; all if not given.")]
 Lines = Annotated[int, typer.Option("--lines", "-n", min=0, help="How many lines of each.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines as they come.")]
@@ -29,7 +30,7 @@ Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lin
 @app.command()
 def up(target: Target = None, name: Name = None, set: Set = None, from_: From = None) -> None:
     """Bring the platform up; again, to mend or change it."""
-    with _cluster("up", target, name, set) as cluster:
+    with _cluster("up", target, name, set, choose=True) as cluster:
         if not _do(cluster.up(), from_):
             return
         _report(cluster, "cluster.up")
@@ -61,20 +62,35 @@ def down(target: Target = None, name: Name = None) -> None:
 
 
 @app.command()
-def destroy(target: Target = None, name: Name = None, volumes: Volumes = False) -> None:
-    """Remove the cluster; its data only with --volumes."""
+def destroy(
+    target: Target = None, name: Name = None, volumes: Volumes = False, no_backup: NoBackup = False
+) -> None:
+    """Remove the cluster; its data only with --volumes, after a backup of it."""
     with _cluster("destroy", target, name) as cluster:
-        steps = cluster.destroy(volumes)
+        steps = cluster.destroy(volumes, keep=not no_backup)
         if not console.options.dry_run:
-            what = "and ALL ITS DATA will be removed." if volumes else "will be removed; its data stays."
-            console.confirm(
-                f"Cluster {cluster.spec.name!r} in {cluster.layout.root} {what}", cluster.spec.name
-            )
+            console.confirm(_question(cluster, volumes, no_backup), cluster.spec.name)
         if _do(steps):
-            console.show(
-                "cluster.destroy",
-                {"name": cluster.spec.name, "root": str(cluster.layout.root), "data_removed": volumes},
-            )
+            if cluster.backup:
+                console.say(f"a copy is in {cluster.backup}; unpack it into an empty root to have it again")
+            data = {
+                "name": cluster.spec.name,
+                "root": str(cluster.layout.root),
+                "data_removed": volumes,
+                "backup": str(cluster.backup) if cluster.backup else None,
+            }
+            console.show("cluster.destroy", data)
+
+
+def _question(cluster: Local, volumes: bool, no_backup: bool) -> str:
+    what = f"Remove cluster {cluster.spec.name!r} in {cluster.layout.root}"
+    if not volumes:
+        return f"{what}, but not its data?"
+    from omegacli.deploy import backup
+
+    size = console.human_bytes(backup.size(cluster.layout))
+    kept = "without a backup" if no_backup else f"after a backup to {cluster.backups}"
+    return f"{what} and ALL ITS DATA ({size}), {kept}?"
 
 
 @app.command()
@@ -104,18 +120,25 @@ def logs(
     with _cluster("logs", target, name) as cluster:
         shown = []
         for origin, line in cluster.logs(service, lines, follow):
-            if follow:
-                console.show(
-                    "cluster.logs.line", {"service": origin, "line": line}, text=f"{origin} | {line}"
-                )
-                console.stdout()  # flushes: whoever follows wants the line now
-            else:
+            text = line if service else f"{origin} | {line}"
+            if not follow:
                 shown.append({"service": origin, "line": line})
+            elif console.options.json:
+                console.event("cluster.logs", "line", service=origin, line=line)
+            else:
+                console.show("cluster.logs", [], text=text)
+                console.stdout()  # flushes: whoever follows wants the line now
         text = "\n".join(line["line"] if service else f"{line['service']} | {line['line']}" for line in shown)
         console.show("cluster.logs", shown, text=text)
 
 
-def _cluster(command: str, target: str | None, name: str | None, values: list[str] | None = None) -> Local:
+def _cluster(
+    command: str,
+    target: str | None,
+    name: str | None,
+    values: list[str] | None = None,
+    choose: bool = False,
+) -> Local:
     """The cluster that the flags, the environment and the current context point at."""
     from omegacli.deploy import spec
     from omegacli.deploy.local import Local
@@ -129,16 +152,21 @@ def _cluster(command: str, target: str | None, name: str | None, values: list[st
     changes: dict[str, Any] = {key: value for key, _, value in asked}
     if target:
         changes["target"] = target
-    path = Path(console.options.config) if console.options.config else None
-    root = spec.find_root(name, console.options.root, console.options.context, path)
+    options = console.options
+    path = Path(options.config).expanduser() if options.config else None
+    root = spec.find_root(name, options.root, options.context, path)
     cluster = spec.with_values(spec.read(root, name), changes)
     if name and cluster.name != name:
         raise NotFound(f"the cluster in {cluster.root} is called {cluster.name!r}", hint="leave --name out")
+    if choose and "target" not in changes and not spec.says_target(root):
+        chosen, why = spec.choose_target()
+        cluster = spec.with_values(cluster, {"target": chosen})
+        _event("target", "chosen", title=f"{chosen}: {why}")
     return Local(
         cluster,
         command=f"omegacli cluster {command}",
         config_file=path,
-        timeout=console.options.timeout or 60.0,
+        timeout=60.0 if options.timeout is None else options.timeout,
         warn=console.warn,
     )
 
@@ -148,11 +176,23 @@ def _do(steps: list[Step], start: str | None = None) -> bool:
     from omegacli.deploy.steps import execute
 
     dry = console.options.dry_run
-    execute(steps, console.event, start=start, dry_run=dry)
+    # in a dry run without --json the list of the steps is the result, so they are not told twice
+    quiet = dry and not console.options.json
+    execute(steps, (lambda *words, **fields: None) if quiet else _event, start=start, dry_run=dry)
     if dry:
         planned = [{"id": step.id, "title": step.title, "argv": list(step.argv)} for step in steps]
         console.show("cluster.steps", planned, columns=["id", "title"])
     return not dry
+
+
+def _event(step: str, status: str, **fields: Any) -> None:
+    """Tell of one step: data with --json, else one line for people."""
+    if console.options.json:
+        console.event(step, status, **fields)
+        return
+    seconds = fields.get("seconds")
+    took = f" ({seconds:.1f} s)" if seconds and seconds >= 0.1 else ""
+    console.say(f"{step:<10}  {status:<9}  {fields.get('title', '')}{took}".rstrip())
 
 
 def _report(cluster: Local, schema: str, answer: bool = True) -> None:

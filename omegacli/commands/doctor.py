@@ -73,15 +73,25 @@ def _rest() -> Answer:
     return OK, f"{url} accepts {userid}", None
 
 
+def _configured() -> bool:
+    config = connect.config()
+    return bool(config.get("OMEGA_MONGO_URL") or config.get("OMEGA_RESTAPI_URL"))
+
+
 def _database() -> Answer:
+    if not _configured():
+        return SKIP, "no platform is configured", None
     om = connect.omega()
     state = om.status()["mongodb"]
     if state["ok"]:
         return OK, f"MongoDB {state['version']} at {state['address']}", None
-    return FAIL, str(state["error"]), "omegacli cluster up"
+    message, _, hint = str(state["error"]).removesuffix(")").partition(" (")
+    return FAIL, message, hint or "omegacli cluster up"
 
 
 def _runner() -> Answer:
+    if not _configured():
+        return SKIP, "no platform is configured", None
     status = connect.omega().status()
     if not status["mongodb"]["ok"]:
         return SKIP, "the database does not answer", None
@@ -91,16 +101,8 @@ def _runner() -> Answer:
     return OK, f"{len(runners)} alive", None
 
 
-def _mongod() -> Answer:
-    from omegacli.deploy.mongod import find_mongod
-
-    return OK, str(find_mongod()), None
-
-
 def _disk() -> Answer:
-    folder = settings.home()
-    while not folder.exists():
-        folder = folder.parent
+    folder = _nearest(settings.home())
     free = shutil.disk_usage(folder).free
     text = f"{console.human_bytes(free)} free at {folder}"
     return (
@@ -112,12 +114,17 @@ def _disk() -> Answer:
 
 def _home() -> Answer:
     folder = settings.home()
-    nearest = folder
-    while not nearest.exists():
-        nearest = nearest.parent
-    if not os.access(nearest, os.W_OK):
+    nearest = _nearest(folder)
+    if not os.access(nearest, os.W_OK | os.X_OK):
         return FAIL, f"{nearest} cannot be written", f"chmod u+w {nearest}, or set OMEGA_HOME"
     return OK, str(folder), None
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    return folder
 
 
 CHECKS: dict[str, Callable[[], Answer]] = {
@@ -130,9 +137,7 @@ CHECKS: dict[str, Callable[[], Answer]] = {
     "rest": _rest,
     "database": _database,
     "runner": _runner,
-    "mongod": _mongod,
 }
-_LOCAL_ONLY = ("mongod",)
 
 
 @app.command("doctor")
@@ -152,8 +157,11 @@ def doctor(
     """Run all checks; exits with 1 if one fails."""
     if target not in (None, "local"):
         raise InvalidInput(f"there is no target {target!r} to check", hint="--target local")
-    wanted = _ids(only) or [name for name in CHECKS if target == "local" or name not in _LOCAL_ONLY]
-    rows = [_run(name) for name in wanted if name not in _ids(skip)]
+    chosen, skipped = _ids(only), _ids(skip)
+    wanted = [name for name in chosen or CHECKS if name not in skipped]
+    rows = [_run(name) for name in wanted if name in CHECKS]
+    if target == "local" or any(name.startswith("local.") for name in chosen):
+        rows += [row for row in _local() if row["id"] in (chosen or [row["id"]]) and row["id"] not in skipped]
     failed = [row["id"] for row in rows if row["status"] == FAIL]
     if bundle is not None:
         _bundle(Path(bundle), rows)
@@ -170,11 +178,28 @@ def _run(name: str) -> dict[str, Any]:
     return {"id": name, "status": status, "message": message, "hint": hint}
 
 
+def _local() -> list[dict[str, Any]]:
+    """What the local target needs, and how its cluster is."""
+    from omegacli.deploy import checks, spec
+
+    file = connect.config_file()
+    try:
+        given = console.options.root, console.options.context
+        cluster = spec.read(spec.find_root(None, *given, config_file=file.path))
+        return [check._asdict() for check in checks.local(cluster, file)]
+    except OmegaError as e:
+        return [{"id": "local.root", "status": FAIL, "message": e.message, "hint": e.hint}]
+
+
 def _ids(text: str | None) -> list[str]:
     names = [name.strip() for name in (text or "").split(",") if name.strip()]
-    for name in names:
-        if name not in CHECKS:
-            raise NotFound(f"there is no check {name!r}", hint=f"one of {', '.join(CHECKS)}")
+    if names:
+        from omegacli.deploy import checks
+
+        known = [*CHECKS, *checks.IDS]
+        for name in names:
+            if name not in known:
+                raise NotFound(f"there is no check {name!r}", hint=f"one of {', '.join(known)}")
     return names
 
 

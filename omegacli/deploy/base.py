@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import socket
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from omegacli.deploy.steps import Step
-from omegaml.errors import Conflict, Unavailable
+from omegaml.errors import Conflict, StorageFull, Unavailable
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,10 @@ class Layout:
         return self.build / "secrets" / "runner" / "config.yml"
 
     @property
+    def supervisor_lock(self) -> Path:
+        return self.state / "supervisor.lock"
+
+    @property
     def mongodb_data(self) -> Path:
         return self.data / "mongodb"
 
@@ -82,7 +89,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class ServiceState:
-    """One service as it is now. `state` is running, starting, stopped or failed."""
+    """One service as it is now. `state` is running, starting, stopped or failed (it ends again and again)."""
 
     name: str
     state: str
@@ -114,10 +121,24 @@ class Deployer(Protocol):
 
 
 def make_dir(path: Path, mode: int = 0o700) -> None:
-    """Make `path` and what is missing above it; only `path` itself gets `mode`."""
-    if not path.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=mode, exist_ok=True)
+    """Make `path` and what is missing above it; only `path` itself gets `mode`, the others are 0755.
+
+    Raises: Unavailable if the file system refuses.
+    """
+    try:
+        missing = [path, *path.parents]
+        missing = missing[: next(i for i, place in enumerate(missing) if place.is_dir())]
+        for place in reversed(missing):
+            place.mkdir(mode=mode if place == path else 0o755, exist_ok=True)
+            if stat.S_IMODE(place.stat().st_mode) & 0o022:  # a generous umask must not open it to others
+                place.chmod(mode if place == path else 0o755)
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def read_text(path: Path) -> str:
+    """The content of one of our files, in UTF-8 whatever the locale says."""
+    return path.read_text(encoding="utf-8")
 
 
 def write_file(path: Path, text: str, mode: int = 0o600) -> bool:
@@ -126,7 +147,7 @@ def write_file(path: Path, text: str, mode: int = 0o600) -> bool:
     Raises: Unavailable if the file system refuses.
     """
     try:
-        if path.is_file() and path.read_text() == text:
+        if path.is_file() and path.read_bytes() == text.encode():
             if path.stat().st_mode & 0o777 == mode:
                 return False
             path.chmod(mode)
@@ -134,7 +155,7 @@ def write_file(path: Path, text: str, mode: int = 0o600) -> bool:
         make_dir(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "w") as file:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -144,11 +165,24 @@ def write_file(path: Path, text: str, mode: int = 0o600) -> bool:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
+        _sync(path.parent)  # what was made once, as secrets, must still be there after a power cut
     except OSError as error:
-        raise Unavailable(
-            f"cannot write {path}: {error.strerror}", hint="check the disk and the rights"
-        ) from error
+        raise _refused(path, error) from error
     return True
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _refused(path: Path, error: OSError) -> Unavailable:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(f"the disk is full: {path} was not written", hint="free space, then try again")
+    return Unavailable(f"cannot write {path}: {error.strerror}", hint="check the disk and the rights")
 
 
 def now() -> str:
@@ -159,7 +193,7 @@ def now() -> str:
 def lock_holder(layout: Layout) -> dict[str, Any] | None:
     """Who wrote the lock file last and did not clear it: pid, host, command, since."""
     try:
-        holder = json.loads(layout.lock.read_text())
+        holder = json.loads(read_text(layout.lock))
     except (OSError, ValueError):
         return None
     return holder if isinstance(holder, dict) else None
@@ -170,29 +204,54 @@ def locked(layout: Layout, command: str) -> Iterator[dict[str, Any] | None]:
     """Hold the cluster's lock; yields the record of a holder that died without clearing it, else None.
 
     The kernel's lock on the file decides, so a killed holder never blocks anybody; the record inside only
-    says who it was.
-    Raises: Conflict naming the holder while another process has it.
+    says who it was. The holder may remove the file, with the cluster: whoever waits for it starts anew.
+    Raises: Conflict naming the holder while another process has it; Unavailable.
     """
-    make_dir(layout.state)
-    handle = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    handle = _take(layout)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = lock_holder(layout) or {}
-            raise Conflict(
-                f"the cluster in {layout.root} is locked by process {holder.get('pid', '?')} on "
-                f"{holder.get('host', '?')} ({holder.get('command', '?')}) since {holder.get('since', '?')}",
-                hint="wait until it is done, or end that process",
-                **holder,
-            ) from error
         stale = lock_holder(layout)
         record = {"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since": now()}
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(record).encode(), 0)
+        text = json.dumps(record).encode()
+        with suppress(OSError):  # a full disk: the lock holds, only its holder has no name
+            os.pwrite(handle, text, 0)  # first the new text, then the end: a reader never finds it empty
+            os.ftruncate(handle, len(text))
         try:
             yield stale
         finally:
             os.ftruncate(handle, 0)
     finally:
         os.close(handle)
+
+
+def _take(layout: Layout) -> int:
+    """Open and lock the lock file; the handle. Raises: Conflict naming the holder."""
+    deadline = time.monotonic() + 1.0
+    while True:
+        make_dir(layout.state)
+        try:
+            handle = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:  # removed with its folder just now
+            continue
+        except OSError as error:
+            raise _refused(layout.lock, error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if layout.lock.exists() and os.path.samestat(os.fstat(handle), layout.lock.stat()):
+                return handle
+            os.close(handle)
+        except BlockingIOError as error:
+            holder = lock_holder(layout)
+            os.close(handle)
+            # without a name it was only just taken, or is being given back
+            if holder is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+                continue
+            holder = holder or {}
+            raise Conflict(
+                f"the cluster in {layout.root} is locked by process {holder.get('pid', '?')} on "
+                f"{holder.get('host', '?')} ({holder.get('command', '?')}) since {holder.get('since', '?')}",
+                hint="wait until it is done, or end that process",
+                **holder,
+            ) from error
+        except FileNotFoundError:
+            os.close(handle)

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import shutil
 import socket
 import stat
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from omegacli.deploy import mongod, processes, secrets, supervisor
-from omegacli.deploy.spec import ClusterSpec, read
+from omegacli.deploy import mongod, observe, processes, secrets, supervisor
+from omegacli.deploy.base import Layout
+from omegacli.deploy.spec import ACCOUNT, CLUSTER, ClusterSpec
+from omegaml import config
 from omegaml.errors import OmegaError
 
 RUNNER_MODULE = "omegaml.runtime.runner"
 _GIB = 2**30
 _LEAST_FREE, _LITTLE_FREE = 1 * _GIB, 5 * _GIB
+
+
+IDS = tuple(
+    f"local.{name}"
+    for name in (
+        *("root", "mongod", "port", "disk", "runner", "data", "context"),
+        *("secrets", "server", "services"),
+    )
+)
 
 
 class Check(NamedTuple):
@@ -30,35 +41,62 @@ class Check(NamedTuple):
     hint: str | None = None
 
 
-def local(root: Path) -> list[Check]:
-    """Every check of the local cluster in `root`, whether it runs or not."""
-    try:
-        spec = read(root)
-    except OmegaError as error:
-        return [Check("local.spec", "fail", error.message, error.hint)]
-    return [*preflight(spec), check_secrets(spec), check_server(spec), check_services(spec)]
+def local(spec: ClusterSpec, client: config.ConfigFile) -> list[Check]:
+    """Every check of a local cluster, whether it runs or not."""
+    found = preflight(spec, client)
+    if found[0].status == "fail":
+        return found
+    return [*found, check_secrets(spec), check_server(spec), check_services(spec)]
 
 
-def preflight(spec: ClusterSpec) -> list[Check]:
+def preflight(spec: ClusterSpec, client: config.ConfigFile) -> list[Check]:
     """The checks that must hold before a cluster is started."""
-    checks: list[Callable[[ClusterSpec], Check]] = [
-        check_root,
-        check_mongod,
-        check_port,
-        check_disk,
-        check_runner,
+    root = check_root(spec)
+    if root.status == "fail":  # of the others, those that look into it would only say so again
+        return [root, check_mongod(spec), check_port(spec), check_runner(spec)]
+    return [
+        root,
+        check_mongod(spec),
+        check_port(spec),
+        check_disk(spec),
+        check_runner(spec),
+        check_data(spec),
+        check_context(spec, client),
     ]
-    return [*(check(spec) for check in checks), check_data(spec)]
 
 
 def check_root(spec: ClusterSpec) -> Check:
     """The root, or the nearest folder above it that is there, must be ours to write in."""
-    here = _existing(spec.root)
+    other = "choose another with --root"
+    try:
+        here = _existing(spec.root)
+    except OSError as error:
+        return Check("local.root", "fail", f"{spec.root} cannot be used: {error.strerror}", other)
     if not here.is_dir():
-        return Check("local.root", "fail", f"{here} is no folder", "choose another with --root")
+        return Check("local.root", "fail", f"{here} is no folder", other)
+    stranger = owner(spec.layout)
+    if stranger:
+        message = f"the cluster in {spec.root} belongs to user {stranger}"
+        return Check("local.root", "fail", message, f"be {stranger}, or {other}")
     if not os.access(here, os.W_OK | os.X_OK):
-        return Check("local.root", "fail", f"{here} is not writable", "choose another with --root")
+        return Check("local.root", "fail", f"{here} is not writable", other)
     return Check("local.root", "ok", f"{spec.root} is writable")
+
+
+def owner(layout: Layout) -> str | None:
+    """Whose cluster it is, where it is not ours: what we made in it, its owner could no longer use."""
+    try:
+        uid = layout.secrets.stat().st_uid
+    except PermissionError:
+        uid = next(p.stat().st_uid for p in layout.secrets.parents if os.access(p.parent, os.X_OK))
+    except OSError:
+        return None
+    if uid == os.geteuid():
+        return None
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def check_mongod(spec: ClusterSpec) -> Check:
@@ -93,12 +131,14 @@ def check_port(spec: ClusterSpec) -> Check:
 
 
 def check_disk(spec: ClusterSpec) -> Check:
+    """There must be room for a new cluster; one with data is kept down only by a disk that is full."""
     free = shutil.disk_usage(_existing(spec.root)).free
     message = f"{free / _GIB:.1f} GiB free where {spec.root} lies"
-    if free < _LEAST_FREE:
-        return Check(
-            "local.disk", "fail", f"only {message}; 1 GiB is needed", "free some, or choose another --root"
-        )
+    hint = "free some, or choose another --root"
+    if free < observe.NOTHING_FREE:
+        return Check("local.disk", "fail", f"the disk of {spec.root} is full", "free at least 1 GiB")
+    if free < _LEAST_FREE and not _has_data(spec):
+        return Check("local.disk", "fail", f"only {message}; 1 GiB is needed", hint)
     if free < _LITTLE_FREE:
         return Check("local.disk", "warn", message, "data may soon fill it")
     return Check("local.disk", "ok", message)
@@ -115,7 +155,7 @@ def check_runner(spec: ClusterSpec) -> Check:
 def check_data(spec: ClusterSpec) -> Check:
     """Data without the secrets it was secured with cannot be opened again."""
     layout = spec.layout
-    if (layout.mongodb_data / "WiredTiger").exists() and not layout.secrets.exists():
+    if _has_data(spec) and not layout.secrets.exists():
         return Check(
             "local.data",
             "fail",
@@ -123,6 +163,28 @@ def check_data(spec: ClusterSpec) -> Check:
             f"restore {layout.secrets}, or choose another --root",
         )
     return Check("local.data", "ok", "data and secrets belong together")
+
+
+def check_context(spec: ClusterSpec, client: config.ConfigFile) -> Check:
+    """The context that `up` writes must not be somebody else's: an account's, or another cluster's."""
+    try:
+        found = client.contexts().get(spec.name)
+    except OmegaError as error:
+        return Check("local.context", "fail", error.message, error.hint)
+    name = f"the context {spec.name!r} of {client.path}"
+    if not found:
+        return Check("local.context", "ok", f"{name} is free")
+    root, other = found.get(CLUSTER), None
+    if root is not None and root != str(spec.root):
+        other = f"the cluster in {root}"
+    elif root is None and found.get("OMEGA_RESTAPI_URL"):
+        other = f"an account at {found['OMEGA_RESTAPI_URL']}"
+    elif root is None and found.get("OMEGA_USERID") not in (None, ACCOUNT):
+        other = f"the account {found['OMEGA_USERID']}"
+    if other:
+        hint = "give this cluster a name of its own with --name, or see `omegacli context remove`"
+        return Check("local.context", "fail", f"{name} is that of {other}", hint)
+    return Check("local.context", "ok", f"{name} is this cluster's")
 
 
 def check_secrets(spec: ClusterSpec) -> Check:
@@ -149,7 +211,7 @@ def check_server(spec: ClusterSpec) -> Check:
         return Check("local.server", "skip", "no cluster was brought up here yet")
     try:
         password = secrets.load(spec.layout).admin_password
-        found = admin.ping(admin.account_url(spec.ports.mongodb, "admin", password), timeout=2.0)
+        found = admin.ping(admin.account_url(spec.ports.mongodb, ACCOUNT, password), timeout=2.0)
     except OmegaError as error:
         return Check("local.server", "fail", error.message, error.hint)
     return Check("local.server", "ok", f"MongoDB {found} answers on port {spec.ports.mongodb}")
@@ -175,10 +237,18 @@ def _mongodb(spec: ClusterSpec) -> processes.Process | None:
     return supervisor.find(layout, mine[0]) if mine else None
 
 
+def _has_data(spec: ClusterSpec) -> bool:
+    return (spec.layout.mongodb_data / "WiredTiger").exists()
+
+
 def _existing(path: Path) -> Path:
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return path
+    """The nearest thing there is on the way to `path`. Raises: OSError where nobody could make it."""
+    while True:
+        try:
+            path.stat()
+            return path
+        except (FileNotFoundError, NotADirectoryError):
+            path = path.parent
 
 
 def _free_port(taken: int) -> int:

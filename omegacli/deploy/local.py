@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import signal
 import sys
@@ -14,15 +15,23 @@ from pathlib import Path
 
 import yaml
 
-from omegacli.deploy import checks, mongod, observe, processes, secrets, spec, supervisor
-from omegacli.deploy.base import Status, locked, make_dir, write_file
-from omegacli.deploy.spec import ClusterSpec
+from omegacli.deploy import backup, checks, mongod, observe, processes, secrets, spec, supervisor
+from omegacli.deploy.base import Status, locked, make_dir, read_text, write_file
+from omegacli.deploy.spec import ACCOUNT, CLUSTER, ClusterSpec
 from omegacli.deploy.steps import Step
 from omegacli.deploy.supervisor import Service
-from omegaml import admin, config
-from omegaml.errors import Conflict, NotFound, PortInUse, PreflightFailed, TimedOut, Unavailable
+from omegaml import __version__, admin, config
+from omegaml.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    PortInUse,
+    PreflightFailed,
+    StorageFull,
+    TimedOut,
+    Unavailable,
+)
 
-ACCOUNT = "admin"
 TAIL = 30
 
 
@@ -51,19 +60,29 @@ class Local:
         self.config = config.ConfigFile(config_file)
         self.timeout = timeout
         self.warn = warn
+        self.backup: Path | None = None
         self._held = ExitStack()
-        self._fresh = not cluster.root.exists()
+        self._holds = False
+        places = [self.layout.state, *self.layout.state.parents]
+        self._missing = [place for place in places if not os.path.lexists(place)]
 
     def __enter__(self) -> Local:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._held.close()
-        if self._fresh and self.layout.state.exists() and not self.layout.secrets.exists():
-            # refused before anything was made: the lock's folder is all there is
+        try:
+            if self._holds and self._missing and not self.layout.secrets.exists():
+                # refused before anything was made: the lock's folder, and those above it, are all there is
+                self._remove_lock()
+        finally:
+            self._held.close()
+
+    def _remove_lock(self) -> None:
+        """Remove what was made for the lock, while it is held: whoever waits for it starts anew."""
+        with suppress(OSError):
             shutil.rmtree(self.layout.state)
-            with suppress(OSError):
-                self.layout.root.rmdir()
+            for place in self._missing[1:]:
+                place.rmdir()
 
     # what is to be done
 
@@ -85,7 +104,7 @@ class Local:
     def start(self) -> list[Step]:
         """Start again what `stop` or `down` stopped. Raises: NotFound if there is no cluster."""
         self.known()
-        return [step for step in self.up() if step.id not in ("secrets", "mongoinit", "settings", "smoke")]
+        return [step for step in self.up() if step.id not in ("secrets", "smoke")]
 
     def stop(self) -> list[Step]:
         """Stop all services; data, secrets and configuration stay."""
@@ -96,22 +115,38 @@ class Local:
         """Stop all services and remove what was generated; data, secrets and omega.yml stay."""
         return [*self.stop(), Step("clean", f"remove {self.layout.build}", self._clean)]
 
-    def destroy(self, volumes: bool) -> list[Step]:
-        """Remove the cluster; its data, with the secrets that open it, only with `volumes`."""
+    def destroy(self, volumes: bool, keep: bool = True) -> list[Step]:
+        """Remove the cluster; its data, with the secrets that open it, only with `volumes`.
+
+        Args:
+            keep: put all of it into a backup first (its path is in `backup` then).
+        """
         steps = [
             *self.down(),
             Step("context", f"remove the context {self.spec.name!r}", self._remove_context),
         ]
+        if volumes and keep:
+            steps.append(Step("backup", f"keep a copy in {self.backups}", self._back_up))
         if volumes:
             steps.append(Step("data", f"remove all data in {self.layout.data}", self._remove_data))
         return [*steps, Step("state", "remove logs and state", lambda: self._remove_state(volumes))]
 
     def known(self) -> None:
-        """Raises: NotFound if no cluster was ever brought up in this root."""
+        """Raises: NotFound if no cluster was ever brought up in this root; Forbidden if it is not ours."""
+        stranger = checks.owner(self.layout)
+        if stranger and not os.access(self.layout.secrets, os.R_OK):
+            raise Forbidden(
+                f"the cluster in {self.layout.root} belongs to user {stranger}",
+                hint=f"be {stranger}, or choose another with --root",
+            )
         if not self.layout.secrets.exists():
             raise NotFound(
                 f"there is no cluster in {self.layout.root}", hint="omegacli cluster up --target local"
             )
+
+    @property
+    def backups(self) -> Path:
+        return (config.home() / "backups").absolute()
 
     # what is
 
@@ -119,8 +154,7 @@ class Local:
         """The state of every service, as found on this machine and not as last written down."""
         self.known()
         states = [observe.supervisor_state(self.layout)]
-        for service in self._services():
-            states.append(observe.service_state(self.layout, service, self.account_url()))
+        states += observe.service_states(self.layout, self._services(), self.account_url())
         running = [state.state == "running" for state in states]
         return Status("ok" if all(running) else "degraded" if any(s.pid for s in states) else "down", states)
 
@@ -130,9 +164,8 @@ class Local:
         while (status := self.status()).state != "ok":
             if time.monotonic() > deadline:
                 missing = ", ".join(f"{s.name} ({s.state})" for s in status.services if s.state != "running")
-                raise TimedOut(
-                    f"after {self.timeout:g} s not running: {missing}", hint="omegacli cluster logs"
-                )
+                hint = "omegacli cluster up" if status.state == "down" else "omegacli cluster logs"
+                raise TimedOut(f"after {self.timeout:g} s not running: {missing}", hint=hint)
             time.sleep(0.3)
         return status
 
@@ -143,15 +176,15 @@ class Local:
         if service is not None and service not in names:
             raise NotFound(f"there is no service {service!r}", hint="services: " + ", ".join(names))
         chosen = [service] if service else names
+        mask = secrets.load(self.layout).mask
         places = {}
         for name in chosen:
-            path = self.layout.log(name)
-            places[name] = path.stat().st_size if path.exists() else 0
-            yield from ((name, line) for line in observe.tail(path, lines))
+            places[name], found = observe.last(self.layout.log(name), lines)
+            yield from ((name, mask(line)) for line in found)
         while follow:
             for name in chosen:
-                places[name], new = observe.after(self.layout.log(name), places[name])
-                yield from ((name, line) for line in new)
+                places[name], found = observe.after(self.layout.log(name), places[name])
+                yield from ((name, mask(line)) for line in found)
             time.sleep(0.3)
 
     def account_url(self) -> str:
@@ -174,6 +207,7 @@ class Local:
         if problem.status == "fail":  # the lock is the first thing written
             raise PreflightFailed(problem.message, hint=problem.hint)
         stale = self._held.enter_context(locked(self.layout, self.command))
+        self._holds = True
         if stale:
             self.warn(
                 f"took over the lock of process {stale.get('pid')} ({stale.get('command')}), which is gone"
@@ -181,7 +215,7 @@ class Local:
         return False
 
     def _preflight(self) -> bool:
-        found = checks.preflight(self.spec)
+        found = checks.preflight(self.spec, self.config)
         for check in found:
             if check.status == "warn":
                 self.warn(check.message)
@@ -210,7 +244,7 @@ class Local:
         ]
         for folder in (layout.mongodb_data, layout.logs):
             make_dir(folder)
-        if layout.runner_config.exists() and layout.runner_config.read_text() != self._runner_settings():
+        if layout.runner_config.exists() and read_text(layout.runner_config) != self._runner_settings():
             layout.runner_config.unlink()  # no runner may start with it before `app.start` writes the new one
         return any(written)
 
@@ -228,7 +262,7 @@ class Local:
             )
         ]
         if self.spec.runner.enabled:
-            argv = [sys.executable, "-m", checks.RUNNER_MODULE, "--config", str(layout.runner_config)]
+            argv = [sys.executable, "-P", "-m", checks.RUNNER_MODULE, "--config", str(layout.runner_config)]
             services.append(
                 Service(
                     "runner",
@@ -236,7 +270,7 @@ class Local:
                     needs=str(layout.runner_config),
                     after="mongodb",
                     stop_seconds=30.0,
-                    config=_digest(*argv, self._runner_settings()),
+                    config=_digest(*argv, self._runner_settings(), __version__),
                 )
             )
         return services
@@ -264,7 +298,9 @@ class Local:
         child = supervisor.launch(self.layout)
         deadline = time.monotonic() + self.timeout
         while not processes.running(self.layout.process("supervisor")):
-            if child.poll() is not None or time.monotonic() > deadline:
+            if child.poll() is not None:  # another may be there, and write itself down again in two seconds
+                deadline = min(deadline, time.monotonic() + 3.0)
+            if time.monotonic() > deadline:
                 raise self._failed("the supervisor did not start", ["supervisor"])
             time.sleep(0.05)
         return True
@@ -281,14 +317,15 @@ class Local:
     def _settings(self) -> bool:
         before = self.config.path.read_bytes() if self.config.path.exists() else b""
         context = dict(self.config.contexts().get(self.spec.name) or {})
-        self.config.set_context(self.spec.name, {**context, **self._client_settings()})
+        mine = {**self._client_settings(), CLUSTER: str(self.layout.root)}
+        self.config.set_context(self.spec.name, {**context, **mine})
         return self.config.path.read_bytes() != before
 
     def _client_settings(self) -> dict[str, str]:
         return {"OMEGA_USERID": ACCOUNT, "OMEGA_MONGO_URL": self.account_url()}
 
     def _runner_settings(self) -> str:
-        return yaml.safe_dump(self._client_settings(), width=4096)
+        return str(yaml.safe_dump(self._client_settings(), width=4096, allow_unicode=True))
 
     def _start_app(self) -> bool:
         if not self.spec.runner.enabled:
@@ -302,7 +339,8 @@ class Local:
         return False
 
     def _runs(self, service: Service) -> bool:
-        return observe.service_state(self.layout, service, self.account_url()).state == "running"
+        (state,) = observe.service_states(self.layout, [service], self.account_url())
+        return state.state == "running"
 
     def _smoke(self) -> bool:
         from omegaml.omega import Omega
@@ -342,22 +380,32 @@ class Local:
 
     def _remove_context(self) -> bool:
         context = self.config.contexts().get(self.spec.name)
-        if not context or context.get("OMEGA_MONGO_URL") != self.account_url():
+        if not context or context.get(CLUSTER) != str(self.layout.root):
             return False
         self.config.remove_context(self.spec.name)
         return True
 
+    def _back_up(self) -> bool:
+        self._must_be_down("backed up")
+        if not self.layout.mongodb_data.exists():
+            return False
+        self.backup = backup.archive(self.layout, self.backups, self.spec.name)
+        return True
+
     def _remove_data(self) -> bool:
-        if self.status().state != "down":
-            raise Conflict("services still run; data was not removed", hint="omegacli cluster stop")
+        self._must_be_down("removed")
+        # what opens the data goes last: until then the command can be given again
         return any([_remove(path) for path in (self.layout.data, self.layout.secrets, self.layout.spec)])
 
+    def _must_be_down(self, done: str) -> None:
+        if self.status().state != "down":
+            raise Conflict(f"services still run; data was not {done}", hint="omegacli cluster stop")
+
     def _remove_state(self, volumes: bool) -> bool:
-        self._held.close()
-        removed = [_remove(self.layout.logs), _remove(self.layout.state)]
-        if volumes and self.layout.root.exists() and not any(self.layout.root.iterdir()):
-            self.layout.root.rmdir()
-        return any(removed)
+        removed = _remove(self.layout.logs)
+        self._missing = [self.layout.state, *([self.layout.root] if volumes else [])]
+        self._remove_lock()
+        return removed
 
     def _until(self, ready: Callable[[], bool], service: str, problem: str) -> None:
         """Wait for `ready`. Gives up early on a service that ends again and again."""
@@ -381,9 +429,17 @@ class Local:
             name: [mask(line) for line in observe.tail(self.layout.log(name), TAIL)] for name in services
         }
         for name, lines in tails.items():
-            for line in lines:
-                self.warn(f"{name}: {line[:300]}")
-        return Unavailable(problem, hint=f"omegacli cluster logs {services[-1]}", logs=tails)
+            shown = [f"  {observe.readable(line)[:300]}" for line in lines]
+            self.warn("\n".join([f"{name} said last:", *shown]) if shown else f"{name} said nothing")
+        name = services[-1]
+        if observe.disk_is_full(self.layout):
+            return StorageFull(
+                f"{problem}: the disk of {self.layout.root} is full",
+                hint="free some; what is there is not lost, and `omegacli cluster up` goes on",
+                logs=tails,
+            )
+        problem += mask(observe.reason(self.layout, name))
+        return Unavailable(problem, hint=f"omegacli cluster logs {name}", logs=tails)
 
 
 def _digest(*texts: str) -> str:

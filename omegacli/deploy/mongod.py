@@ -88,6 +88,8 @@ def configuration(spec: ClusterSpec) -> str:
             },
         },
         sort_keys=False,
+        allow_unicode=True,
+        width=4096,  # one line each, however long a path is
     )
 
 

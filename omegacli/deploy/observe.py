@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 from omegacli.deploy import processes, supervisor
 from omegacli.deploy.base import Layout, ServiceState
 from omegacli.deploy.supervisor import Service
 from omegaml import admin
 from omegaml.errors import OmegaError
+
+BLOCK = 65536
+GIVES_UP = 3  # ends in a row after which a service counts as one that cannot run
+NOTHING_FREE = 128 * 2**20  # a file of MongoDB's journal takes 100 MiB
+# what MongoDB says after the error that matters
+_EMPTY_WORDS = ("Fatal assertion", "\n\n***aborting after fassert() failure\n\n", "Writing fatal message")
 
 
 def supervisor_state(layout: Layout) -> ServiceState:
@@ -24,22 +33,28 @@ def supervisor_state(layout: Layout) -> ServiceState:
     return ServiceState("supervisor", "stopped")
 
 
-def service_state(layout: Layout, service: Service, url: str) -> ServiceState:
-    """One service: running only if it also does its work. `url` is the account's database."""
+def service_states(layout: Layout, services: list[Service], url: str) -> list[ServiceState]:
+    """Every service: running only if it also does its work. `url` is the account's database."""
+    found: dict[str, ServiceState] = {}
+    for service in services:
+        found[service.name] = _state(layout, service, url, found.get(service.after or ""))
+    return list(found.values())
+
+
+def _state(layout: Layout, service: Service, url: str, needed: ServiceState | None) -> ServiceState:
     process = supervisor.find(layout, service)
     if process is None:
-        supervised = processes.running(layout.process("supervisor")) is not None
-        left = processes.load(layout.process(service.name))
-        state = "starting" if supervised else "stopped"
-        return ServiceState(service.name, state, None, service.port, left.restarts if left else 0)
+        return _ended(layout, service)
     state, message = "running", ""
     try:
         if service.name == "mongodb":
             admin.ping(url, timeout=2.0)
+        elif needed and needed.state != "running":
+            state, message = "starting", f"{needed.name} does not run"
         elif service.name == "runner" and process.pid not in _runner_pids(url):
             state, message = "starting", "it has not reported to the database yet"
     except OmegaError as error:
-        state, message = "starting", error.message
+        state, message = "starting", _full(layout) or error.message
     return ServiceState(
         service.name, state, process.pid, service.port, process.restarts, process.since, message
     )
@@ -53,15 +68,88 @@ def _runner_pids(url: str) -> list[int]:
     return [runner["pid"] for runner in runners]
 
 
+def _ended(layout: Layout, service: Service) -> ServiceState:
+    left = processes.load(layout.process(service.name))
+    state, message = "stopped", ""
+    if processes.running(layout.process("supervisor")):
+        state = "starting"
+        if left and left.failures >= GIVES_UP:
+            state, message = "failed", "it ends as soon as it is started"
+            message += reason(layout, service.name) + f"; see `omegacli cluster logs {service.name}`"
+        message = _full(layout) or message
+    return ServiceState(
+        service.name, state, None, service.port, left.restarts if left else 0, message=message
+    )
+
+
+def _full(layout: Layout) -> str:
+    if not disk_is_full(layout):
+        return ""
+    return f"the disk of {layout.root} is full; it starts again by itself when space is freed"
+
+
+def disk_is_full(layout: Layout) -> bool:
+    """Whether there is so little space that MongoDB cannot even start."""
+    place = layout.data if layout.data.exists() else layout.root
+    return place.exists() and shutil.disk_usage(place).free < NOTHING_FREE
+
+
+def reason(layout: Layout, service: str) -> str:
+    """Why a service ended, as its own last error says: ": <that>"; empty if it does not."""
+    for line in reversed(tail(layout.log(service), 200)):
+        entry = _entry(line)
+        if entry and entry.get("s") in ("F", "E"):
+            said = entry.get("attr", {})
+            error = said.get("error") or said.get("message") or ""
+            if isinstance(error, dict):
+                error = error.get("errmsg") or error
+            if entry.get("msg") in _EMPTY_WORDS:
+                continue
+            return f": {entry.get('msg')}{f', {error}' if error else ''}"[:300]
+    return ""
+
+
+def readable(line: str) -> str:
+    """A line of MongoDB's log, which is JSON, for people; other lines as they are."""
+    entry = _entry(line)
+    if not entry:
+        return line
+    when = entry.get("t")
+    since = str(when.get("$date", "")) if isinstance(when, dict) else ""
+    said = json.dumps(entry["attr"], ensure_ascii=False) if entry.get("attr") else ""
+    return " ".join(filter(None, [since, str(entry.get("s")), str(entry.get("msg")), said]))
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and isinstance(entry.get("attr", {}), dict) else None
+
+
 def tail(path: Path, lines: int) -> list[str]:
-    """The last lines of a file, read from its end."""
+    """The last whole lines of a file, read from its end."""
+    return last(path, lines)[1]
+
+
+def last(path: Path, lines: int) -> tuple[int, list[str]]:
+    """Where the last whole line of a file ends, and the last `lines` of those."""
     try:
         with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 1000 * (lines + 1)))
-            return file.read().decode(errors="replace").splitlines()[-lines:] if lines else []
+            place = end = file.seek(0, os.SEEK_END)
+            content = b""
+            while place > 0 and content.count(b"\n") <= lines:
+                place = max(0, place - BLOCK)
+                file.seek(place)
+                content = file.read(end - place)
     except OSError:
-        return []
+        return 0, []
+    whole, newline, rest = content.rpartition(b"\n")
+    found = whole.split(b"\n")[-lines:] if newline and lines else []
+    return end - len(rest), [line.decode(errors="replace") for line in found]
 
 
 def after(path: Path, place: int) -> tuple[int, list[str]]:
@@ -76,4 +164,4 @@ def after(path: Path, place: int) -> tuple[int, list[str]]:
         return 0, []
     if not newline:
         return start, []
-    return start + len(whole) + 1, whole.decode(errors="replace").splitlines()
+    return start + len(whole) + 1, [line.decode(errors="replace") for line in whole.split(b"\n")]

@@ -9,25 +9,43 @@ import socket
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
-from omegacli.deploy.base import write_file
+from omegacli.deploy.base import read_text, write_file
+
+
+@cache
+def this_boot() -> str:
+    """Which run of this machine it is; "" where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process by number and birth, so that a reused number is not taken for it."""
+    """A process by number and birth, so that a reused number is not taken for it.
+
+    Attributes:
+        restarts: how often it was started again in all.
+        failures: how often it ended in a row, each time soon after it was started.
+        boot: which run of the machine it belongs to: times of birth count from its start.
+    """
 
     pid: int
     born: str
     since: str
     restarts: int = 0
     config: str = ""
+    failures: int = 0
+    boot: str = field(default_factory=this_boot)
 
     @property
     def alive(self) -> bool:
-        return birth(self.pid) == self.born
+        return self.boot == this_boot() and birth(self.pid) == self.born
 
     def save(self, path: Path) -> None:
         write_file(path, json.dumps(asdict(self)))
@@ -60,7 +78,7 @@ class Process:
 def load(path: Path) -> Process | None:
     """The recorded process, alive or not; None if there is no (readable) record."""
     try:
-        return Process(**json.loads(path.read_text()))
+        return Process(**json.loads(read_text(path)))
     except (OSError, ValueError, TypeError):
         return None
 

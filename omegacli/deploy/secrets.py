@@ -6,10 +6,11 @@ import base64
 import secrets
 import string
 from dataclasses import dataclass, field, fields
+from urllib.parse import quote
 
 import yaml
 
-from omegacli.deploy.base import Layout, write_file
+from omegacli.deploy.base import Layout, read_text, write_file
 from omegaml.errors import ConfigInvalid, NotFound
 
 _ALPHABET = string.ascii_letters + string.digits
@@ -24,9 +25,10 @@ class Secrets:
     mongodb_keyfile: str = field(repr=False)
 
     def mask(self, text: str) -> str:
-        """`text` with every secret in it replaced."""
-        for item in fields(self):
-            text = text.replace(getattr(self, item.name), "********")
+        """`text` with every secret in it replaced, also where it stands in a URL."""
+        values = [str(getattr(self, item.name)) for item in fields(self)]
+        for value in sorted({*values, *(quote(value, safe="") for value in values)}, key=len, reverse=True):
+            text = text.replace(value, "********")
         return text
 
 
@@ -46,12 +48,14 @@ def _password() -> str:
 def load(layout: Layout) -> Secrets:
     """Read secrets.yml. Raises: NotFound; ConfigInvalid naming what is missing in it."""
     try:
-        values = yaml.safe_load(layout.secrets.read_text())
+        values = yaml.safe_load(read_text(layout.secrets))
     except FileNotFoundError as error:
         raise NotFound(f"there is no {layout.secrets}", hint="`omegacli cluster up` makes it") from error
-    except (OSError, yaml.YAMLError) as error:
-        # a parser's message quotes the line, which here is a secret
-        raise ConfigInvalid(f"{layout.secrets} cannot be read: {type(error).__name__}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        # a parser's message quotes the line, which here is a secret: not even --debug may show it
+        raise ConfigInvalid(
+            f"{layout.secrets} cannot be read: {type(error).__name__}", hint="restore the file"
+        ) from None
     names = [item.name for item in fields(Secrets)]
     values = values if isinstance(values, dict) else {}
     missing = [name for name in names if not isinstance(values.get(name), str) or not values[name]]

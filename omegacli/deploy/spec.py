@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import errno
+import itertools
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from omegacli.deploy.base import Layout, write_file
+from omegacli.deploy.base import Layout, read_text, write_file
 from omegaml import config
-from omegaml.errors import ConfigInvalid, InvalidInput
+from omegaml.errors import ConfigInvalid, Forbidden, InvalidInput, NotFound
 
 TARGETS = ("local",)
+ACCOUNT = "admin"  # the first account of every cluster
+CLUSTER = "cluster"  # in a context of config.yml: the root of the cluster that it belongs to
 
 
 @dataclass(frozen=True)
@@ -77,42 +83,95 @@ def find_root(
     context: str | None = None,
     config_file: Path | None = None,
 ) -> Path:
-    """Where the cluster lies: `root`, OMEGACLI_ROOT, that of `name`, the context's, or `default`."""
+    """Where the cluster lies: `root`, OMEGACLI_ROOT, that of `name`, the context's, or `default`.
+
+    Raises: NotFound for a context that was asked for and has no cluster.
+    """
     given = root or os.environ.get("OMEGACLI_ROOT")
     if given:
         return Path(given).expanduser().absolute()
-    clusters = config.home() / "clusters"
-    if name is None:
-        current = context or config.ConfigFile(config_file).read().get(config.CURRENT)
-        name = str(current) if current and Layout(clusters / str(current)).secrets.exists() else "default"
-    if not name or Path(name).name != name or name.startswith("."):
-        raise InvalidInput(f"{name!r} cannot name a cluster", hint="letters, digits, - and _")
-    return clusters / name
+    clusters = (config.home() / "clusters").absolute()
+    file = config.ConfigFile(config_file)
+    asked = context or os.environ.get("OMEGA_CONTEXT")
+    current = _checked(name) if name is not None else asked or file.read().get(config.CURRENT)
+    if current:
+        root = (file.contexts().get(str(current)) or {}).get(CLUSTER)
+        if root:
+            return Path(root)
+        if name is not None or Layout(clusters / str(current)).secrets.exists():
+            return clusters / str(current)
+    if asked and asked != "default":
+        raise NotFound(f"the context {asked!r} is that of no cluster on this machine", hint="give --name")
+    return clusters / "default"
+
+
+def _checked(name: str) -> str:
+    """`name`, if it can name a cluster: in a folder, in a context, later in containers."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", name):
+        raise InvalidInput(
+            f"{name!r} cannot name a cluster", hint="1 to 40 letters, digits, - and _, no - or _ in front"
+        )
+    return name
 
 
 def read(root: Path, name: str | None = None) -> ClusterSpec:
-    """The cluster in `root`: its omega.yml over the defaults. Raises: ConfigInvalid naming file and line."""
-    spec = ClusterSpec(root=root, name=name or "default")
-    path = spec.layout.spec
+    """The cluster in `root`: its omega.yml over the defaults.
+
+    Raises: ConfigInvalid naming file and line; Forbidden if it is somebody else's.
+    """
+    if name is None and root.parent == (config.home() / "clusters").absolute():
+        name = root.name
+    spec = ClusterSpec(root=root, name=_checked(name or "default"))
+    values = _content(spec.layout.spec)
     try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        return spec
+        return with_values(spec, _dotted(values))
+    except InvalidInput as error:
+        raise ConfigInvalid(f"{spec.layout.spec}: {error.message}", hint=error.hint) from error
+
+
+def says_target(root: Path) -> bool:
+    """Whether omega.yml names the target, so that it need not be chosen."""
+    return "target" in _content(Layout(root).spec)
+
+
+def choose_target() -> tuple[str, str]:
+    """The target of a cluster for which none was named, and why it is that one."""
+    return "local", "processes of this machine, the only target of this version"
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What stands in an omega.yml, {} where there is none."""
+    try:
+        return _parsed(read_text(path), path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except PermissionError as error:
+        raise Forbidden(
+            f"{path} may not be read by this user", hint="be its owner, or choose another --root"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid(f"{path} is no text in UTF-8", hint="it must be YAML") from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # then there is none; the check of the root says the rest
+            return {}
+        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise ConfigInvalid(f"{path} line {line}: {error.problem}", hint="it must be YAML") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigInvalid(f"{path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigInvalid(f"{path}: {error}", hint="it must be YAML") from error
     if values is None:
-        return spec
+        return {}
     if not isinstance(values, dict):
         raise ConfigInvalid(
             f"{path} must hold `key: value` lines", hint="for example `ports: {mongodb: 27018}`"
         )
-    try:
-        return with_values(spec, _dotted(values))
-    except InvalidInput as error:
-        raise ConfigInvalid(f"{path}: {error.message}", hint=error.hint) from error
+    return values
 
 
 def _dotted(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,20 +215,39 @@ def _convert(key: str, value: Any, kind: type) -> Any:
     low, high = _LIMITS.get(key, (float("-inf"), float("inf")))
     if kind in (int, float) and not low <= converted <= high:
         raise InvalidInput(f"{key} must be between {low:g} and {high:g}, not {value!r}")
+    if key == "name":
+        _checked(converted)
     if key == "target" and converted not in TARGETS:
         raise InvalidInput(f"there is no target {converted!r}", hint="targets: " + ", ".join(TARGETS))
     return converted
 
 
 def write(spec: ClusterSpec) -> bool:
-    """Bring omega.yml in line with `spec`; one that says the same already is left alone."""
+    """Bring omega.yml in line with `spec`; one that says the same already is left alone.
+
+    Where only the target is missing it is added, and all else stays as it was written.
+    """
     path = spec.layout.spec
     if path.exists() and read(spec.root, spec.name) == spec:
-        return False
+        values = _content(path)
+        if "target" in values:
+            return False
+        text = f"target: {spec.target}\n{read_text(path)}"
+        with suppress(ConfigInvalid):  # a file in another shape than lines is written anew
+            if _parsed(text, path) == {"target": spec.target, **values}:
+                return write_file(path, text, 0o644)
     defaults = _flat(ClusterSpec(root=spec.root))
     nested: dict[str, Any] = {"target": spec.target}
     for key, value in _flat(spec).items():
         if value != defaults[key]:
             section, _, part = key.rpartition(".")
             (nested.setdefault(section, {}) if section else nested)[part] = value
-    return write_file(path, yaml.safe_dump(nested, sort_keys=False), 0o644)
+    return write_file(path, _head(path) + yaml.safe_dump(nested, sort_keys=False), 0o644)
+
+
+def _head(path: Path) -> str:
+    """The comment with which an omega.yml begins, kept when the rest is written anew."""
+    if not path.exists():
+        return ""
+    lines = read_text(path).splitlines(keepends=True)
+    return "".join(itertools.takewhile(lambda line: line.startswith("#") or not line.strip(), lines))

@@ -5,18 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pty
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
+
+from omegacli.deploy import checks, spec
+from omegacli.deploy.base import write_file
+from omegacli.deploy.local import Local
+from omegacli.deploy.mongod import find_mongod
+from omegaml import admin, config
+from omegaml.errors import AuthFailed, Unavailable
+from omegaml.omega import Omega
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -39,21 +55,17 @@ class Machine:
         return self.home / ".omegaml" / "clusters" / "default"
 
     @property
+    def config(self) -> Path:
+        return self.home / ".omegaml" / "config.yml"
+
+    @property
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("OMEGA") or k == "OMEGA_MONGOD"}
         return {**kept, "HOME": str(self.home), "PYTHONPATH": str(REPOSITORY)}
 
     def cluster(self, *words: str, code: int = 0, **environment: str) -> dict[str, Any]:
         """Run `omegacli cluster ... --json`, check its exit code, return the envelope."""
-        done = subprocess.run(
-            [sys.executable, "-m", "omegacli", "cluster", *words, "--json"],
-            cwd=self.home,
-            timeout=150,
-            env={**self.environment, **environment},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-        )
+        done = self.type("cluster", *words, "--json", **environment)
         assert done.returncode == code, done.stdout + done.stderr
         envelope: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return envelope
@@ -61,19 +73,54 @@ class Machine:
     def up(self, *words: str) -> dict[str, Any]:
         return self.cluster("up", "--target", "local", "--set", f"ports.mongodb={self.port}", *words)
 
-    def services(self) -> dict[str, dict[str, Any]]:
-        done = subprocess.run(
-            [sys.executable, "-m", "omegacli", "cluster", "status", "--json"],
+    def destroy(self) -> None:
+        self.cluster("destroy", "--volumes", "--no-backup", "--yes")
+
+    def type(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `omegacli ...` as it is typed."""
+        return subprocess.run(
+            [sys.executable, "-m", "omegacli", *words],
             cwd=self.home,
-            timeout=60,
-            env=self.environment,
+            timeout=150,
+            env={**self.environment, **environment},
             capture_output=True,
             text=True,
+            stdin=subprocess.DEVNULL,
         )
-        return {s["name"]: s for s in json.loads(done.stdout)["data"]["services"]}
+
+    def typed(self, *words: str, answer: str) -> int:
+        """Run `omegacli ...` on a terminal, answer its question; the exit code."""
+        here, there = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "omegacli", *words],
+            cwd=self.home,
+            env={k: v for k, v in self.environment.items() if k != "CI"},
+            stdin=there,
+            stdout=there,
+            stderr=there,
+        )
+        os.close(there)
+        os.write(here, f"{answer}\n".encode())
+        with suppress(OSError):  # how a terminal says that the other side is gone
+            while os.read(here, 4096):
+                pass
+        os.close(here)
+        return process.wait(60)
+
+    def services(self) -> dict[str, dict[str, Any]]:
+        """What `cluster status` would say, without a process for each question."""
+        found = Local(spec.read(self.root), config_file=self.config).status()
+        return {service.name: asdict(service) for service in found.services}
 
     def pids(self) -> dict[str, int]:
         return {name: service["pid"] for name, service in self.services().items()}
+
+    def wait(self) -> None:
+        """`cluster wait`, in this process."""
+        Local(spec.read(self.root), config_file=self.config).wait()
+
+    def om(self, context: str = "default") -> Omega:
+        return Omega(config=config.load(self.config, context))
 
     def python(self, source: str) -> str:
         done = subprocess.run(
@@ -113,7 +160,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         yield place
     finally:
         if (place.root / "secrets.yml").exists():
-            place.cluster("destroy", "--volumes", "--yes")
+            place.destroy()
 
 
 @pytest.fixture
@@ -239,7 +286,7 @@ def test_the_account_reaches_its_own_database_only_and_runs_no_javascript(runnin
 
 
 def test_a_killed_mongod_is_started_again_and_no_data_is_lost(running: Machine) -> None:
-    running.python("om.datasets.put({'kept': True}, 'through-kill')")
+    running.om().datasets.put({"kept": True}, "through-kill")
     before = running.pids()
     os.kill(before["mongodb"], signal.SIGKILL)
     eventually(
@@ -250,7 +297,7 @@ def test_a_killed_mongod_is_started_again_and_no_data_is_lost(running: Machine) 
     )
     assert running.cluster("wait")["data"]["state"] == "ok"
     assert running.services()["mongodb"]["restarts"] >= 1
-    assert running.python("print(om.datasets.get('through-kill'))") == "{'kept': True}"
+    assert running.om().datasets.get("through-kill") == {"kept": True}
     assert running.pids()["supervisor"] == before["supervisor"]
 
 
@@ -258,7 +305,7 @@ def test_a_killed_runner_is_started_again(running: Machine) -> None:
     before = running.pids()
     os.kill(before["runner"], signal.SIGKILL)
     eventually(lambda: running.pids()["runner"] not in (None, before["runner"]))
-    assert running.cluster("wait")["data"]["state"] == "ok"
+    running.wait()
     assert running.pids()["mongodb"] == before["mongodb"]
 
 
@@ -269,14 +316,14 @@ def test_after_a_killed_supervisor_status_says_degraded_and_up_adopts_what_runs(
     answer = running.cluster("status", code=1)
     assert answer["data"]["state"] == "degraded"
     assert answer["data"]["services"][0]["state"] == "failed"
-    running.python("om.datasets.put(1, 'meanwhile')")
+    running.om().datasets.put(1, "meanwhile")
     running.up()
     after = running.pids()
     assert after["supervisor"] not in (None, before["supervisor"])
     assert (after["mongodb"], after["runner"]) == (before["mongodb"], before["runner"])
     os.kill(after["mongodb"], signal.SIGKILL)  # the adopted one is watched as well
     eventually(lambda: running.pids()["mongodb"] not in (None, after["mongodb"]))
-    assert running.cluster("wait")["data"]["state"] == "ok"
+    running.wait()
 
 
 def test_down_stops_what_a_killed_supervisor_left_running(running: Machine) -> None:
@@ -288,14 +335,14 @@ def test_down_stops_what_a_killed_supervisor_left_running(running: Machine) -> N
 
 
 def test_data_and_secrets_survive_down_and_up(running: Machine) -> None:
-    running.python("om.datasets.put([1, 2, 3], 'through-down')")
+    running.om().datasets.put([1, 2, 3], "through-down")
     secrets, pids = running.secrets(), running.pids()
     running.cluster("down")
     assert not [name for name, pid in pids.items() if alive(pid)]
     assert not (running.root / "build").exists()
     running.cluster("up")
     assert running.secrets() == secrets
-    assert running.python("print(om.datasets.get('through-down'))") == "[1, 2, 3]"
+    assert running.om().datasets.get("through-down") == [1, 2, 3]
 
 
 def test_stop_and_start_keep_everything(running: Machine) -> None:
@@ -310,11 +357,11 @@ def test_stop_and_start_keep_everything(running: Machine) -> None:
 
 
 def test_the_port_can_be_changed_on_a_cluster_with_data(running: Machine) -> None:
-    running.python("om.datasets.put('here', 'moved')")
+    running.om().datasets.put("here", "moved")
     running.port = free_port()
     running.up()
     assert running.services()["mongodb"]["port"] == running.port
-    assert running.python("print(om.datasets.get('moved'))") == "here"
+    assert running.om().datasets.get("moved") == "here"
 
 
 def test_dry_run_tells_the_steps_and_does_none(running: Machine) -> None:
@@ -360,7 +407,25 @@ def test_followed_logs_bring_new_lines_until_interrupted(running: Machine) -> No
     finally:
         follower.kill()
         follower.wait()
-    running.cluster("wait")
+    running.wait()
+
+
+def test_followed_logs_in_json_are_lines_with_the_envelope_last(running: Machine) -> None:
+    words = [sys.executable, "-m", "omegacli", "cluster", "logs", "supervisor", "-f", "--json"]
+    follower = subprocess.Popen(
+        words, cwd=running.home, env=running.environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert follower.stdout is not None
+        first = json.loads(follower.stdout.readline())
+        assert first["service"] == "supervisor" and "watches mongodb, runner" in first["line"]
+        follower.send_signal(signal.SIGINT)
+        last = [json.loads(line) for line in follower.stdout][-1]
+        assert follower.wait(20) == 130
+        assert (last["ok"], last["error"]["exit"]) == (False, 130)
+    finally:
+        follower.kill()
+        follower.wait()
 
 
 def test_two_ups_at_once_do_not_get_in_each_others_way(running: Machine) -> None:
@@ -374,7 +439,7 @@ def test_two_ups_at_once_do_not_get_in_each_others_way(running: Machine) -> None
     codes = sorted(process.returncode for process in both)
     assert codes in ([0, 0], [0, 5])
     assert all("is locked by process" in a["error"]["message"] for a in answers if not a["ok"])
-    assert running.cluster("wait")["data"]["state"] == "ok"
+    running.wait()
 
 
 def test_an_up_that_was_killed_is_finished_by_the_next(tmp_path: Path) -> None:
@@ -402,7 +467,7 @@ def test_an_up_that_was_killed_is_finished_by_the_next(tmp_path: Path) -> None:
         assert any("took over the lock" in warning for warning in answer["warnings"])
         assert place.python("om.datasets.put(1, 'x'); print(om.datasets.get('x'))") == "1"
     finally:
-        place.cluster("destroy", "--volumes", "--yes")
+        place.destroy()
 
 
 def test_a_mongod_that_cannot_run_gives_its_last_words_and_leaves_nothing_running(tmp_path: Path) -> None:
@@ -418,7 +483,7 @@ def test_a_mongod_that_cannot_run_gives_its_last_words_and_leaves_nothing_runnin
         assert "no such luck" in error["details"]["logs"]["mongodb"]
         assert "cluster logs mongodb" in error["hint"]
     finally:
-        place.cluster("destroy", "--volumes", "--yes")
+        place.destroy()
 
 
 def test_a_taken_port_is_refused_before_anything_is_changed(tmp_path: Path) -> None:
@@ -473,39 +538,323 @@ def test_lost_secrets_are_found_out_before_anything_is_changed(tmp_path: Path) -
         kept.write_text(text)
         assert place.up()["data"]["state"] == "ok"
     finally:
-        place.cluster("destroy", "--volumes", "--yes")
+        place.destroy()
     assert not place.root.exists()
 
 
-def test_destroy_asks_first_keeps_data_without_volumes_and_removes_all_with_them(tmp_path: Path) -> None:
+def test_destroy_asks_for_the_name_keeps_data_without_volumes_and_a_backup_with_them(tmp_path: Path) -> None:
     place = Machine(tmp_path, free_port())
     try:
         place.up("--set", "runner.enabled=false")
-        place.python("om.datasets.put('still here', 'x')")
+        place.om().datasets.put("still here", "x")
         pids = place.pids()
         assert place.cluster("destroy", code=3)["error"]["code"] == "CONFIRMATION_NEEDED"
+        assert place.typed("cluster", "destroy", "--volumes", answer="defualt") == 3
         assert place.pids() == pids
         place.cluster("destroy", "--yes")
         assert not [pid for pid in pids.values() if alive(pid)]
-        assert "default" not in (place.home / ".omegaml" / "config.yml").read_text()
+        assert "default" not in place.config.read_text()
         place.up()
-        assert place.python("print(om.datasets.get('x'))") == "still here"
+        assert place.om().datasets.get("x") == "still here"
+        assert place.typed("cluster", "destroy", "--volumes", answer="default") == 0
+        assert not place.root.exists()
+        assert place.cluster("status", code=4)["error"]["code"] == "NOT_FOUND"
+        # the backup is a cluster's root, for its owner only
+        (kept,) = (place.home / ".omegaml" / "backups").iterdir()
+        assert kept.stat().st_mode & 0o777 == 0o600 and kept.parent.stat().st_mode & 0o777 == 0o700
+        place.root.mkdir(parents=True)
+        with tarfile.open(kept) as tar:
+            tar.extractall(place.root, filter="data")
+        assert place.cluster("up")["data"]["state"] == "ok"
+        assert place.om().datasets.get("x") == "still here"
     finally:
-        place.cluster("destroy", "--yes", "--volumes")
+        place.destroy()
     assert not place.root.exists()
-    assert place.cluster("status", code=4)["error"]["code"] == "NOT_FOUND"
 
 
-def test_an_operators_own_password_may_hold_any_printable_character(tmp_path: Path) -> None:
+def test_no_secret_is_ever_said_whatever_goes_wrong(tmp_path: Path) -> None:
     place = Machine(tmp_path, free_port())
-    own = "p@ss:w/rd %41?#&=+[]\"'$\\x äé"
+    own = "p@ss:w/rd %41?#&=+[]\"'$\\x äé"  # an operator's own may hold any printable character
     place.root.mkdir(parents=True)
     made = {"admin_password": own, "mongodb_root_password": own[::-1], "mongodb_keyfile": "abcdefgh" * 8}
-    (place.root / "secrets.yml").write_text(yaml.safe_dump(made))
-    (place.root / "secrets.yml").chmod(0o600)
+    write_file(place.root / "secrets.yml", yaml.safe_dump(made))
+    said = []
+
+    def type(*words: str, code: int) -> None:
+        done = place.type(*words)
+        assert done.returncode == code, done.stdout + done.stderr
+        said.extend([done.stdout, done.stderr])
+
+    port = ("--set", f"ports.mongodb={place.port}", "--set", "runner.enabled=false")
     try:
-        place.up("--set", "runner.enabled=false")
+        type("cluster", "up", *port, "--verbose", code=0)
         assert place.python("om.datasets.put(1, 'x'); print(om.datasets.get('x'))") == "1"
         assert place.secrets() == made
+        bundle = str(tmp_path / "bundle.tgz")
+        type("doctor", "--target", "local", "--bundle", bundle, code=0)
+        type("cluster", "logs", "--json", code=0)
+        type("cluster", "status", "--json", code=0)
+        wrong = {**made, "mongodb_root_password": own[::-1] + "!"}
+        write_file(place.root / "secrets.yml", yaml.safe_dump(wrong))
+        type("cluster", "up", "--debug", code=6)
+        type("cluster", "up", "--json", "--debug", code=6)
+        write_file(place.root / "secrets.yml", f"admin_password: [{own}")
+        type("cluster", "up", "--debug", code=1)
+        type("doctor", "--target", "local", code=1)
+        write_file(place.root / "secrets.yml", yaml.safe_dump(made))
+        shown = [path.read_text(errors="replace") for path in (place.root / "logs").iterdir()]
+        shown += [path.read_text() for path in (place.root / "build").iterdir() if path.is_file()]
+        for pid in filter(None, place.pids().values()):
+            files = (Path(f"/proc/{pid}/{part}") for part in ("cmdline", "environ"))
+            shown += [path.read_text(errors="replace") for path in files]
+        with tarfile.open(bundle) as tar:
+            shown += [tar.extractfile(name).read().decode() for name in tar.getnames()]  # type: ignore[union-attr]
     finally:
-        place.cluster("destroy", "--yes", "--volumes")
+        place.destroy()
+    for secret in made.values():
+        for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1]):
+            assert not [text for text in said + shown if form in text]
+
+
+def test_a_server_that_says_nothing_is_given_up_in_time(running: Machine) -> None:
+    mongod = running.pids()["mongodb"]
+    os.kill(mongod, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        assert running.cluster("wait", "--timeout", "2", code=8)["error"]["code"] == "TIMED_OUT"
+        assert running.cluster("wait", "--timeout", "0", code=8)["error"]["retry"] is True
+        answer = running.cluster("status", code=1)["data"]
+        assert time.monotonic() - began < 40
+        assert answer["state"] == "degraded"
+        assert [s["state"] for s in answer["services"]] == ["running", "starting", "starting"]
+    finally:
+        os.kill(mongod, signal.SIGCONT)
+    running.wait()
+
+
+def test_acknowledged_writes_survive_kills_of_mongod_and_others_fail_with_one_clear_error(
+    running: Machine,
+) -> None:
+    source = """
+import sys, time
+from omegaml.errors import OmegaError
+end, n = time.monotonic() + 60, 0
+while time.monotonic() < end:
+    n += 1
+    try:
+        om.datasets.put({"n": n, "more": "x" * 20000}, f"kept/{n}")
+        print("ok", n, flush=True)
+    except OmegaError as error:
+        print("error", error.code, flush=True)
+    except Exception as error:
+        print("crash", repr(error), flush=True)
+"""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", "import omegaml as om\n" + source],
+        cwd=running.home,
+        env=running.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    said: list[str] = []
+    reader = threading.Thread(target=lambda: said.extend(writer.stdout or []))
+    reader.start()
+    try:
+        for _ in range(3):
+            done = len(said)
+            eventually(lambda done=done: sum(line.startswith("ok") for line in said[done:]) > 5, 60)
+            os.kill(running.pids()["mongodb"], signal.SIGKILL)
+        done = len(said)
+        eventually(lambda: sum(line.startswith("ok") for line in said[done:]) > 5, 60)
+    finally:
+        writer.kill()
+        writer.wait()
+        reader.join()
+    words = [line.split() for line in said]
+    assert {word for kind, word, *_ in words if kind != "ok"} <= {"UNAVAILABLE", "TIMED_OUT"}
+    om = running.om()
+    acknowledged = [int(number) for kind, number, *_ in words if kind == "ok"]
+    assert [n for n in acknowledged if om.datasets.get(f"kept/{n}")["n"] != n] == []
+    for name in om.datasets.list("kept/*"):  # what was not acknowledged is all there or not at all
+        assert len(om.datasets.get(name)["more"]) == 20000
+        om.datasets.drop(name)
+
+
+def test_after_a_power_cut_up_starts_all_again(running: Machine) -> None:
+    running.om().datasets.put("lit", "before")
+    before = running.pids()
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not any(alive(pid) for pid in before.values()))
+    # meanwhile the numbers were given to others
+    record = running.root / "state" / "mongodb.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"pid": os.getpid()}))
+    (running.root / "data" / "mongodb" / "mongod.lock").write_text(f"{os.getpid()}\n")
+    assert running.cluster("status", code=1)["data"]["state"] == "down"
+    running.cluster("up")
+    assert set(running.pids().values()).isdisjoint(before.values())
+    assert running.om().datasets.get("before") == "lit"
+
+
+def test_removed_state_is_made_again_and_nothing_is_watched_twice(running: Machine) -> None:
+    before = running.pids()
+    shutil.rmtree(running.root / "state")
+    eventually(lambda: not any(alive(pid) for pid in before.values()))
+    assert running.cluster("up")["data"]["state"] == "ok"
+
+
+def test_an_interrupted_up_says_so_and_gives_the_lock_back(tmp_path: Path) -> None:
+    place = Machine(tmp_path, free_port())
+    words = ["cluster", "up", "--set", f"ports.mongodb={place.port}", "--json"]
+    first = subprocess.Popen(
+        [sys.executable, "-m", "omegacli", *words],
+        cwd=tmp_path,
+        env=place.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert first.stdout is not None
+        for line in first.stdout:
+            if json.loads(line).get("event") == "render":
+                first.send_signal(signal.SIGINT)
+                break
+        last = json.loads(first.stdout.readlines()[-1])
+        assert first.wait(60) == 130 and last["error"]["exit"] == 130
+        answer = place.up()
+        assert answer["data"]["state"] == "ok" and answer["warnings"] == []
+    finally:
+        first.kill()
+        first.wait()
+        place.destroy()
+
+
+def test_a_dry_run_on_a_bare_machine_makes_not_even_a_folder(tmp_path: Path) -> None:
+    place = Machine(tmp_path, free_port())
+    done = place.type("cluster", "up", "--set", f"ports.mongodb={place.port}", "--dry-run")
+    assert done.returncode == 0 and "mongoinit" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_up_without_a_target_says_which_it_took_and_later_ones_do_not(tmp_path: Path) -> None:
+    place = Machine(tmp_path, free_port())
+    words = ("cluster", "up", "--set", f"ports.mongodb={place.port}", "--set", "runner.enabled=false")
+    try:
+        first = place.type(*words)
+        assert first.returncode == 0 and "local: processes of this machine, the only target" in first.stderr
+        assert (place.root / "omega.yml").read_text().startswith("target: local\n")
+        assert "only target" not in place.type("cluster", "up").stderr
+    finally:
+        place.destroy()
+
+
+def test_clusters_of_different_names_live_side_by_side(running: Machine) -> None:
+    second = free_port()
+    words = ("--set", f"ports.mongodb={second}", "--set", "runner.enabled=false")
+    root = running.home / "a folder: with # spaces and ünï" / ("long " * 15).strip()
+    root.parent.mkdir()
+    before = running.files()
+    try:
+        # a root of its own, given relative to where one is
+        place = str(root.relative_to(running.home))
+        refused = running.cluster("up", "--root", place, *words, code=9)["error"]
+        assert "context 'default'" in refused["message"] and "--name" in refused["hint"]
+        assert not root.exists() and running.files() == before
+        answer = running.cluster("up", "--root", place, "--name", "second", *words)
+        assert (answer["data"]["name"], answer["data"]["root"]) == ("second", str(root))
+        running.om("second").datasets.put(2, "which")
+        running.om().datasets.put(1, "which")
+        assert running.om("second").datasets.get("which") == 2
+        assert running.cluster("status")["data"]["name"] == "default"
+        # once it is there, its context and its name are enough
+        for chosen in (("--name", "second"), ("--context", "second")):
+            assert running.cluster("status", *chosen)["data"]["root"] == str(root)
+        assert running.cluster("status", OMEGA_CONTEXT="second")["data"]["name"] == "second"
+        assert running.cluster("status", "--context", "secnod", code=4)["error"]["code"] == "NOT_FOUND"
+    finally:
+        running.cluster("destroy", "--name", "second", "--volumes", "--no-backup", "--yes")
+    assert not root.exists()
+    assert running.cluster("status")["data"]["state"] == "ok"
+    assert list(config.ConfigFile(running.config).contexts()) == ["default"]
+
+
+def test_doctor_checks_what_the_local_target_needs_and_how_its_cluster_is(running: Machine) -> None:
+    done = running.type("doctor", "--target", "local", "--json")
+    found = {row["id"]: row["status"] for row in json.loads(done.stdout)["data"]}
+    assert done.returncode == 0
+    assert set(checks.IDS) <= set(found) and {found[id] for id in checks.IDS} <= {"ok", "warn"}
+    (running.root / "secrets.yml").chmod(0o644)
+    try:
+        done = running.type("doctor", "--only", "local.secrets,python", "--json")
+        rows = json.loads(done.stdout)["data"]
+        assert done.returncode == 1
+        assert [(row["id"], row["status"]) for row in rows] == [("python", "ok"), ("local.secrets", "fail")]
+        assert "chmod 600" in rows[1]["hint"]
+    finally:
+        (running.root / "secrets.yml").chmod(0o600)
+
+
+def test_a_full_disk_is_named_nothing_half_written_is_seen_and_work_goes_on_when_it_is_not(
+    tmp_path: Path,
+) -> None:
+    place = Machine(tmp_path, free_port())
+    disk = place.home / ".omegaml"
+    disk.mkdir()
+    small = ["mount", "-t", "tmpfs", "-o", "size=1200m", "tmpfs", str(disk)]
+    if subprocess.run(small, capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a small disk")
+    try:
+        place.up("--set", "runner.enabled=false")
+        om = place.om()
+        om.datasets.put("safe", "small")
+        filler = disk / "filler"
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - 60 * 2**20)
+        frame = pd.DataFrame(np.random.default_rng(0).random((3_000_000, 8)))
+        with pytest.raises(Unavailable):  # StorageFull where the server could still say it
+            om.datasets.put(frame, "big")
+        eventually(lambda: "disk" in place.services()["mongodb"]["message"], 60)
+        answer = place.cluster("status", code=1)
+        assert "full" in answer["data"]["services"][1]["message"]
+        assert "full" in place.cluster("up", code=9)["error"]["message"]
+        filler.unlink()
+        place.wait()
+        om = place.om()
+        assert om.datasets.list() == ["small"] and om.datasets.get("small") == "safe"
+        om.datasets.put(frame.head(1000), "big")
+        assert len(om.datasets.get("big")) == 1000
+    finally:
+        if (place.root / "secrets.yml").exists():
+            place.destroy()
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_set_up_that_was_interrupted_before_its_first_user_is_finished(tmp_path: Path) -> None:
+    from pymongo import MongoClient
+
+    port, key = free_port(), tmp_path / "key"
+    write_file(key, "abcdefgh" * 8, 0o400)
+    words = [str(find_mongod()), "--port", str(port), "--dbpath", str(tmp_path), "--bind_ip", "127.0.0.1"]
+    words += ["--replSet", "rs0", "--keyFile", str(key), "--wiredTigerCacheSizeGB", "0.25"]
+
+    def serve() -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        eventually(lambda: admin.answers(port))
+        return process
+
+    server = serve()
+    try:
+        with MongoClient(f"mongodb://127.0.0.1:{port}/?directConnection=true") as client:
+            member = {"_id": 0, "host": f"127.0.0.1:{port}"}
+            client.admin.command("replSetInitiate", {"_id": "rs0", "members": [member]})
+        server.kill()
+        server.wait()
+        server = serve()  # and at once, before it is primary:
+        assert admin.secure(port, "root", {"ada": "word"}) is True
+        assert admin.secure(port, "root", {"ada": "word"}) is False
+        with pytest.raises(AuthFailed):
+            admin.secure(port, "other", {"ada": "word"})
+        assert admin.ping(admin.account_url(port, "ada", "word"))
+    finally:
+        server.kill()
+        server.wait()

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
+import shutil
+import signal
 import socket
 import stat
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import yaml
 
-from omegacli.deploy import checks, mongod, processes, secrets, spec
+from omegacli.deploy import checks, mongod, observe, processes, secrets, spec, supervisor
 from omegacli.deploy.base import Layout, lock_holder, locked, write_file
 from omegacli.deploy.local import Local
 from omegacli.deploy.spec import ClusterSpec
 from omegacli.deploy.steps import Step, execute
+from omegacli.deploy.supervisor import Service
+from omegaml import config
 from omegaml.errors import ConfigInvalid, Conflict, InvalidInput, NotFound, PreflightFailed, Unavailable
 
 
@@ -122,6 +132,12 @@ def test_secrets_open_to_others_are_closed_again(layout):
     assert stat.S_IMODE(layout.secrets.stat().st_mode) == 0o600
 
 
+def test_a_secret_is_masked_in_a_url_as_well():
+    made = secrets.Secrets("p@ss/word?", "p@ss/word?longer", "key" * 9)
+    text = made.mask("mongodb://a:p%40ss%2Fword%3F@host and p@ss/word?longer")
+    assert text == "mongodb://a:********@host and ********"
+
+
 @pytest.mark.parametrize(
     "text", ["admin_password: x\n", "[", "admin_password: 5\nmongodb_root_password: ''\n", ""]
 )
@@ -160,6 +176,37 @@ def test_the_lock_of_a_killed_holder_is_taken_over(layout):
     assert lock_holder(layout) is None
 
 
+def test_a_lock_that_was_removed_with_the_cluster_is_taken_anew(layout):
+    with locked(layout, "destroy"):
+        shutil.rmtree(layout.state)
+        with locked(layout, "up") as stale:
+            assert stale is None
+            with pytest.raises(Conflict, match="up"), locked(layout, "third"):
+                pass
+
+
+def test_a_lock_can_be_held_where_nothing_can_be_written(layout, monkeypatch):
+    def full(*words):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with locked(layout, "omegacli cluster stop"), pytest.raises(Conflict), locked(layout, "other"):
+        pass
+
+
+def test_who_finds_a_first_up_at_work_leaves_its_files_alone(layout, events):
+    first = Local(ClusterSpec(layout.root))
+    with first, pytest.raises(Conflict), Local(ClusterSpec(layout.root)) as second:
+        first.up()[0].run()
+        execute(second.up(), events)
+    assert not layout.root.exists()
+    with Local(ClusterSpec(layout.root)) as first:
+        first.up()[0].run()
+        with pytest.raises(Conflict), Local(ClusterSpec(layout.root)) as second:
+            execute(second.up(), events)
+        assert layout.lock.exists()
+
+
 def test_the_lock_is_given_back_after_a_failure(layout):
     with pytest.raises(ZeroDivisionError), locked(layout, "first"):
         raise ZeroDivisionError
@@ -185,17 +232,69 @@ def test_the_root_comes_from_the_flag_the_environment_the_name_or_the_default(mo
     assert spec.find_root("two") == tmp_path / "clusters" / "two"
     secrets.ensure(Layout(tmp_path / "clusters" / "three"))
     assert spec.find_root(context="three") == tmp_path / "clusters" / "three"
-    assert spec.find_root(context="elsewhere") == tmp_path / "clusters" / "default"
+    client = config.ConfigFile()
+    client.set_context("remote", {"OMEGA_RESTAPI_URL": "http://example.org"}, select=True)
+    assert spec.find_root() == tmp_path / "clusters" / "default"
+    client.set_context("four", {"cluster": "/srv/four"}, select=True)
+    assert spec.find_root() == spec.find_root("four") == Path("/srv/four")
+    monkeypatch.setenv("OMEGA_CONTEXT", "three")
+    assert spec.find_root() == tmp_path / "clusters" / "three"
     monkeypatch.setenv("OMEGACLI_ROOT", "/srv/omega")
     assert spec.find_root("two") == Path("/srv/omega")
     assert spec.find_root("two", root="/srv/other") == Path("/srv/other")
 
 
-@pytest.mark.parametrize("name", ["../x", ".hidden", "a/b", ""])
+def test_a_context_without_a_cluster_never_means_the_default_cluster(monkeypatch, tmp_path):
+    monkeypatch.setenv("OMEGA_HOME", str(tmp_path))
+    monkeypatch.delenv("OMEGACLI_ROOT", raising=False)
+    with pytest.raises(NotFound, match="elsewhere"):
+        spec.find_root(context="elsewhere")
+    monkeypatch.setenv("OMEGA_CONTEXT", "typo")
+    with pytest.raises(NotFound, match="typo"):
+        spec.find_root()
+
+
+def test_the_root_is_absolute_however_it_was_given(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMEGA_HOME", "here")
+    monkeypatch.delenv("OMEGACLI_ROOT", raising=False)
+    assert spec.find_root() == tmp_path / "here" / "clusters" / "default"
+    assert spec.find_root(root="./there") == tmp_path / "there"
+
+
+def test_a_cluster_among_the_named_ones_is_called_as_its_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("OMEGA_HOME", str(tmp_path))
+    assert spec.read(tmp_path / "clusters" / "two").name == "two"
+    assert spec.read(tmp_path / "somewhere").name == "default"
+
+
+@pytest.mark.parametrize("name", ["../x", ".hidden", "a/b", "", "a b", "-x", "x" * 41, "ü"])
 def test_a_name_that_would_lead_elsewhere_is_refused(monkeypatch, name):
     monkeypatch.delenv("OMEGACLI_ROOT", raising=False)
     with pytest.raises(InvalidInput, match="cannot name a cluster"):
         spec.find_root(name)
+
+
+@pytest.mark.parametrize("rest", ["# mine\nports:\n  mongodb: 27099\n", "", "# only words\n"])
+def test_a_target_that_was_not_named_is_added_and_all_else_stays(layout, rest):
+    write_file(layout.spec, rest)
+    assert not spec.says_target(layout.root)
+    assert spec.write(spec.read(layout.root)) is True
+    assert layout.spec.read_text() == "target: local\n" + rest
+    assert spec.says_target(layout.root) and spec.write(spec.read(layout.root)) is False
+
+
+@pytest.mark.parametrize("text", ["---\nports:\n  mongodb: 27099\n", "{ports: {mongodb: 27099}}\n"])
+def test_a_target_is_added_to_an_omega_yml_of_any_shape(layout, text):
+    write_file(layout.spec, text)
+    spec.write(spec.read(layout.root))
+    assert spec.read(layout.root).ports.mongodb == 27099 and spec.says_target(layout.root)
+
+
+def test_the_comment_at_the_head_of_omega_yml_stays_when_a_value_is_changed(layout):
+    write_file(layout.spec, "# ours, ask Ada\n\ntarget: local\n")
+    spec.write(spec.with_values(spec.read(layout.root), {"ports.mongodb": 27099}))
+    assert layout.spec.read_text().startswith("# ours, ask Ada\n\ntarget: local\nports:")
 
 
 @pytest.mark.parametrize(
@@ -264,6 +363,13 @@ def test_mongod_is_told_to_stay_on_this_machine_and_to_ask_for_passwords(layout)
         assert line in text
 
 
+def test_every_path_in_mongod_conf_is_one_line_as_it_is_written(tmp_path):
+    root = tmp_path / "a folder: with # and ünï" / ("long " * 20).strip()
+    lines = mongod.configuration(ClusterSpec(root)).splitlines()
+    paths = [line for line in lines if "ünï" in line]
+    assert len(paths) == 2 and yaml.safe_load(paths[1])["dbPath"] == str(root / "data" / "mongodb")
+
+
 def test_a_taken_port_fails_the_check_and_the_hint_names_a_free_one(layout):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -299,6 +405,57 @@ def test_all_problems_are_reported_at_once_and_nothing_is_changed(layout, monkey
     assert not layout.root.exists()
 
 
+def test_a_refused_up_leaves_not_even_the_folders_above_its_root(tmp_path, monkeypatch, events):
+    monkeypatch.setenv("OMEGA_MONGOD", "/nowhere/mongod")
+    with pytest.raises(PreflightFailed), Local(ClusterSpec(tmp_path / "a" / "b" / "c")) as cluster:
+        execute(cluster.up(), events)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("free", "data", "status"),
+    [(10, False, "ok"), (3, False, "warn"), (0.5, False, "fail"), (0.5, True, "warn"), (0.01, True, "fail")],
+)
+def test_a_disk_that_is_nearly_full_keeps_no_cluster_down_that_has_data(
+    layout, monkeypatch, free, data, status
+):
+    if data:
+        write_file(layout.mongodb_data / "WiredTiger", "x")
+    usage = SimpleNamespace(free=int(free * 2**30))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert checks.check_disk(ClusterSpec(layout.root)).status == status
+
+
+@pytest.mark.parametrize(
+    ("context", "status"),
+    [
+        (None, "ok"),
+        ({"cluster": "HERE", "OMEGA_USERID": "admin"}, "ok"),
+        ({"OMEGA_USERID": "admin", "OMEGA_MONGO_URL": "mongodb://127.0.0.1/omega_admin"}, "ok"),
+        ({"cluster": "/srv/other", "OMEGA_USERID": "admin"}, "fail"),
+        ({"OMEGA_USERID": "admin", "OMEGA_RESTAPI_URL": "http://example.org"}, "fail"),
+        ({"OMEGA_USERID": "ada", "OMEGA_MONGO_URL": "mongodb://example.org/omega_ada"}, "fail"),
+    ],
+)
+def test_the_context_of_another_account_or_cluster_is_not_overwritten(layout, tmp_path, context, status):
+    client = config.ConfigFile(tmp_path / "config.yml")
+    if context:
+        own = {k: str(layout.root) if v == "HERE" else v for k, v in context.items()}
+        client.set_context("default", own)
+    found = checks.check_context(ClusterSpec(layout.root), client)
+    assert found.status == status
+    assert status == "ok" or "--name" in str(found.hint)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what belongs to somebody else")
+def test_the_cluster_of_another_user_is_not_touched(layout, events):
+    secrets.ensure(layout)
+    os.chown(layout.secrets, 65534, 65534)
+    with pytest.raises(PreflightFailed, match="belongs to user"), Local(ClusterSpec(layout.root)) as cluster:
+        execute(cluster.down(), events)
+    assert not layout.state.exists()
+
+
 def test_status_and_down_of_what_was_never_brought_up_say_so(layout):
     cluster = Local(ClusterSpec(layout.root))
     for ask in (cluster.status, cluster.down, cluster.start, lambda: cluster.destroy(True)):
@@ -324,3 +481,156 @@ def test_a_process_that_ended_but_was_not_waited_for_counts_as_gone():
     assert not process.alive
     assert process.stop(10) is False
     child.wait()
+
+
+def test_a_process_of_before_the_machine_was_started_again_is_gone(tmp_path):
+    write_file(tmp_path / "me.json", "{}")
+    me = processes.Process(os.getpid(), processes.birth(os.getpid()), "now", boot="another")
+    me.save(tmp_path / "me.json")
+    assert processes.running(tmp_path / "me.json") is None
+
+
+def test_the_last_lines_are_whole_ones_however_long(tmp_path):
+    log = tmp_path / "x.log"
+    lines = [f"{n} " + "x" * 5000 + "\u2028\x0b end" for n in range(60)]
+    log.write_text("\n".join(lines) + "\nhalf a li", encoding="utf-8")
+    place, found = observe.last(log, 50)
+    assert found == lines[-50:]
+    assert observe.tail(log, 0) == [] and observe.tail(tmp_path / "none", 5) == []
+    with log.open("a") as file:
+        file.write("ne\nnext\n")
+    place, new = observe.after(log, place)
+    assert new == ["half a line", "next"]  # nothing twice, nothing lost
+    log.write_text("short\n")
+    assert observe.after(log, place)[1] == ["short"]
+
+
+def test_mongodbs_words_are_made_readable_and_its_last_error_is_the_reason(layout):
+    entry = {"t": {"$date": "2026-11-24T08:00:00Z"}, "s": "F", "msg": "Write failed"}
+    fatal = json.dumps({**entry, "attr": {"error": "28: No space left on device"}})
+    after = json.dumps({"s": "F", "msg": "Fatal assertion", "attr": {"msgid": 1}})
+    assert observe.readable("as it is") == "as it is"
+    assert observe.readable(fatal) == (
+        '2026-11-24T08:00:00Z F Write failed {"error": "28: No space left on device"}'
+    )
+    write_file(layout.log("mongodb"), f"{fatal}\n{after}\n" + '{"s": "I", "msg": "bye"}\n')
+    assert observe.reason(layout, "mongodb") == ": Write failed, 28: No space left on device"
+    assert observe.reason(layout, "runner") == ""
+
+
+# the supervisor, with small programs instead of MongoDB
+
+
+def eventually(true: Callable[[], object], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not so within {seconds:g} s"
+        time.sleep(0.05)
+
+
+def pid_of(layout: Layout, service: str) -> int | None:
+    process = processes.running(layout.process(service))
+    return process.pid if process else None
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.fixture
+def watching(layout: Layout) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start a supervisor for services given as (name, shell command)."""
+    started = []
+
+    def start(*services: tuple[str, str]) -> subprocess.Popen[bytes]:
+        described = [Service(name, ["sh", "-c", text], stop_seconds=5.0) for name, text in services]
+        supervisor.write_services(layout, described)
+        started.append(supervisor.launch(layout))
+        eventually(lambda: pid_of(layout, "supervisor") == started[-1].pid)
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(20)
+
+
+def test_a_service_that_ends_is_started_again_and_all_end_with_the_supervisor(layout, watching):
+    watcher = watching(("one", "exec sleep 600"), ("two", "exec sleep 600"))
+    eventually(lambda: pid_of(layout, "one") and pid_of(layout, "two"))
+    one, two = pid_of(layout, "one"), pid_of(layout, "two")
+    os.kill(one, signal.SIGKILL)
+    eventually(lambda: pid_of(layout, "one") not in (None, one))
+    record = processes.load(layout.process("one"))
+    assert (record.restarts, record.failures) == (1, 1) and pid_of(layout, "two") == two
+    watcher.terminate()
+    assert watcher.wait(20) == 0
+    assert not pid_of(layout, "one") and not processes.birth(two)
+
+
+def test_a_service_that_cannot_run_is_told_apart_from_one_that_starts(layout, watching):
+    watching(("mongodb", "echo no such luck; exit 3"))
+    eventually(lambda: getattr(processes.load(layout.process("mongodb")), "failures", 0) >= 3)
+
+    def state():
+        return observe.service_states(layout, supervisor.read_services(layout), "")[0]
+
+    eventually(lambda: state().state == "failed")
+    assert "ends as soon as it is started" in state().message
+
+
+def test_a_full_disk_ends_no_supervisor_and_what_runs_is_written_down_later(layout, watching):
+    watcher = watching(("one", "exec sleep 600"))
+    eventually(lambda: pid_of(layout, "one"))
+    first = pid_of(layout, "one")
+    # nothing can be written any more, its own log included
+    resource.prlimit(watcher.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: children(watcher.pid) not in ([], [first]))
+    (second,) = children(watcher.pid)
+    assert pid_of(layout, "one") is None  # as the record says
+    resource.prlimit(watcher.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    eventually(lambda: pid_of(layout, "one") == second)
+
+
+def test_a_supervisor_whose_folder_is_removed_ends_with_its_services(layout, watching):
+    watcher = watching(("one", "exec sleep 600"))
+    eventually(lambda: pid_of(layout, "one"))
+    one = pid_of(layout, "one")
+    shutil.rmtree(layout.root)
+    assert watcher.wait(20) == 0
+    assert not processes.birth(one)
+
+
+def test_a_supervisor_leaves_its_services_to_the_one_that_took_its_place(layout, watching):
+    first = watching(("one", "exec sleep 600"))
+    eventually(lambda: pid_of(layout, "one"))
+    one = pid_of(layout, "one")
+    layout.supervisor_lock.unlink()
+    layout.supervisor_lock.touch()
+    assert first.wait(20) == 0
+    assert pid_of(layout, "one") == one
+    second = watching(("one", "exec sleep 600"))
+    eventually(lambda: "one runs as" in layout.log("supervisor").read_text())
+    second.terminate()
+    assert second.wait(20) == 0 and not processes.birth(one)
+
+
+def test_a_supervisor_writes_itself_down_again(layout, watching):
+    watcher = watching(("one", "exec sleep 600"))
+    layout.process("supervisor").unlink()
+    eventually(lambda: pid_of(layout, "supervisor") == watcher.pid)
+
+
+def test_services_get_many_files_no_core_and_nothing_of_what_the_caller_had_set(
+    layout, watching, monkeypatch
+):
+    monkeypatch.setenv("OMEGA_APIKEY", "sentinel")
+    (layout.root).mkdir(parents=True)
+    (layout.root / "json.py").write_text("raise SystemExit('not to be imported')\n")
+    watching(("one", "ulimit -c; ulimit -n; env; exec sleep 600"))
+    eventually(lambda: "PATH=" in layout.log("one").read_text() if layout.log("one").exists() else False)
+    core, files, *environment = layout.log("one").read_text().splitlines()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert core == "0" and int(files) >= min(supervisor.FILES, hard if hard > 0 else supervisor.FILES)
+    assert not [line for line in environment if "sentinel" in line]
