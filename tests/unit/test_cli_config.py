@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -238,6 +239,151 @@ def test_each_failure_of_the_server_has_its_error(server: str) -> None:
     Recorded.wait = 1.0
     with pytest.raises(TimedOut):
         rest.fetch_config(server, "ada", KEY, timeout=0.2)
+
+
+def test_two_writers_at_once_lose_nothing(env: dict[str, str]) -> None:
+    file = ConfigFile(config_of(env))
+
+    def write(number: int) -> None:
+        for i in range(10):
+            ConfigFile(config_of(env)).set_context(f"c{number}-{i}", {"OMEGA_BUCKET": str(i)})
+
+    writers = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert len(file.contexts()) == 40
+    assert stat.S_IMODE(config_of(env).stat().st_mode) == 0o600
+
+
+def test_unknown_keys_and_a_link_to_the_file_are_kept(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "dotfiles.yml").write_text("MINE: 1\nOMEGA_BUCKET: a\n")
+    config_of(env).parent.mkdir()
+    config_of(env).symlink_to(tmp_path / "dotfiles.yml")
+    assert run(env, "config", "set", "OMEGA_BUCKET=b").returncode == 0
+    assert config_of(env).is_symlink()
+    assert (tmp_path / "dotfiles.yml").read_text() == "MINE: 1\nOMEGA_BUCKET: b\n"
+    assert run(env, "config", "validate").returncode == 2  # and names what nobody reads
+
+
+@pytest.mark.parametrize(
+    "pair", ["OMEGA_TIMEOUT=soon", "OMEGA_TIMEOUT=-1", "OMEGA_TIMEOUT=nan", "=x", "OMEGA_RESTAPI_URL=h"]
+)
+def test_a_value_that_cannot_be_is_refused(env: dict[str, str], pair: str) -> None:
+    done = run(env, "config", "set", pair)
+    assert done.returncode == 2 and not config_of(env).exists()
+
+
+def test_a_value_that_has_no_effect_is_warned_of(env: dict[str, str]) -> None:
+    done = run({**env, "OMEGA_BUCKET": "other"}, "config", "set", "OMEGA_BUCKET=mine")
+    assert done.returncode == 0 and "warning" in done.stderr and "environment OMEGA_BUCKET" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "url", ["h", "ftp://h", "http:///x", "http://[::1", "http://u:s3ntinel@h:1", "http://h/?q=1", ""]
+)
+def test_init_refuses_what_is_no_address(env: dict[str, str], url: str) -> None:
+    done = run(env, "init", "--no-verify", "--userid", "ada", "--apikey", KEY, "--url", url)
+    assert done.returncode == 2 and "s3ntinel" not in done.stderr and not config_of(env).exists()
+
+
+def test_an_account_takes_the_place_of_the_context_in_use(env: dict[str, str]) -> None:
+    ConfigFile(config_of(env)).set_context(
+        "local", {"OMEGA_USERID": "admin", "OMEGA_MONGO_URL": "mongodb://h/x"}
+    )
+    done = run(env, "init", "--no-verify", "--userid", "ada", "--apikey", KEY, "--url", "http://h:1")
+    assert done.returncode == 0 and "omegacli context use local" in done.stderr
+    assert run(env, "config", "get", "OMEGA_USERID").stdout == "ada\n"
+    assert run(env, "config", "get", "OMEGA_MONGO_URL").returncode == 4
+
+
+def test_a_typo_of_a_context_gets_a_suggestion(env: dict[str, str]) -> None:
+    ConfigFile(config_of(env)).set_context("production", {})
+    for words in (["config", "list", "-c", "prodution"], ["context", "use", "prodution"]):
+        done = run(env, *words)
+        assert done.returncode == 4 and "did you mean production?" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".x", "a b"])
+def test_a_context_has_a_plain_name(env: dict[str, str], name: str) -> None:
+    with pytest.raises(InvalidInput):
+        ConfigFile(config_of(env)).set_context(name, {})
+    assert not config_of(env).exists() and cache_path(name).parent == cache_path(None).parent
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [(b"a: 1\nb: \xff\n", 2), (b"a: 1\nb: \x00\n", 2), (b"a: 1\n\tb: 2\n", 2), (b"- x\n", 1)],
+)
+def test_the_bad_line_of_a_file_is_named(env: dict[str, str], text: bytes, line: int) -> None:
+    config_of(env).parent.mkdir()
+    config_of(env).write_bytes(text)
+    done = run(env, "config", "list")
+    assert done.returncode == 1 and f"{config_of(env)}, line {line}" in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_named(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run(env, "config", "set", "OMEGA_BUCKET=x", "--config", str(tmp_path / "file" / "config.yml"))
+    assert done.returncode == 1 and "cannot be written" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_server_that_accepts_nobody_is_7_in_time(env: dict[str, str]) -> None:
+    with socket.socket() as deaf, socket.socket() as one, socket.socket() as two:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for other in (one, two):  # its queue is full: who comes now gets no answer at all
+            other.setblocking(False)
+            other.connect_ex(deaf.getsockname())
+        url, started = f"http://127.0.0.1:{deaf.getsockname()[1]}", time.monotonic()
+        done = run(env, "init", "--userid", "ada", "--apikey", KEY, "--url", url)
+    assert done.returncode == 7 and url in done.stderr
+    assert time.monotonic() - started < 8  # 3 s to look for it, and a slow machine's start-up
+
+
+def test_a_refused_password_is_asked_for_again_once(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kept URL has an old password; the one that the server tells now is used, and kept."""
+    from pymongo.errors import OperationFailure
+
+    from omegaml import mongo
+    from omegaml.omega import Omega
+
+    class Client:
+        def __init__(self, url: str, *_: Any) -> None:
+            self.url = url
+            self.admin = self
+
+        def command(self, name: str) -> None:
+            if "old" in self.url:
+                raise OperationFailure("Authentication failed.", 18)
+
+        def __getitem__(self, name: str) -> str:
+            return f"{self.url} {name}"
+
+    monkeypatch.setenv("OMEGA_HOME", str(tmp_path))
+    monkeypatch.setattr(mongo, "connect", Client)
+    config = load(OMEGA_RESTAPI_URL=server, OMEGA_USERID="ada", OMEGA_APIKEY=KEY)
+    old = {"OMEGA_MONGO_URL": "mongodb://ada:old@127.0.0.1:27017/omega_ada"}
+    rest.client_config(config)
+    kept = json.loads(cache_path(None).read_text())
+    cache_path(None).write_text(json.dumps({**kept, "data": old}))
+    assert "ada:pw@" in Omega(config).db and Recorded.asked == 2
+    assert "ada:pw@" in cache_path(None).read_text()
+    Recorded.body = json.dumps(ANSWER).replace("ada:pw@", "ada:old@").encode()
+    rest.client_config(config, refetch=True)
+    assert "ada:old@" in Omega(config).db and Recorded.asked == 4  # once; then the store says what is refused
+
+
+def test_an_answer_without_a_database_is_named(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMEGA_HOME", str(tmp_path))
+    Recorded.body = json.dumps({"objects": [{"data": {"OMEGA_USERID": "ada"}}]}).encode()
+    with pytest.raises(Corrupt, match="names no database for 'ada'"):
+        rest.mongo_url(load(OMEGA_RESTAPI_URL=server, OMEGA_USERID="ada", OMEGA_APIKEY=KEY))
 
 
 def test_doctor_says_what_is_missing(env: dict[str, str], tmp_path: Path) -> None:
