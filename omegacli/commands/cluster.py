@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -192,7 +193,8 @@ def _event(step: str, status: str, **fields: Any) -> None:
         return
     seconds = fields.get("seconds")
     took = f" ({seconds:.1f} s)" if seconds and seconds >= 0.1 else ""
-    console.say(f"{step:<10}  {status:<9}  {fields.get('title', '')}{took}".rstrip())
+    word = "ok" if status == "unchanged" else status
+    console.say(f"{step:<10}  {word:<7}  {fields.get('title', '')}{took}".rstrip())
 
 
 def _report(cluster: Local, schema: str, answer: bool = True) -> None:
@@ -208,7 +210,7 @@ def _report(cluster: Local, schema: str, answer: bool = True) -> None:
         "state": found.state,
         "services": services,
     }
-    lines = [f"{cluster.spec.name}\t{found.state}"]
+    lines = [(cluster.spec.name, found.state, "")]
     for service in found.services:
         details = [
             f"pid {service.pid}" if service.pid else "",
@@ -216,5 +218,7 @@ def _report(cluster: Local, schema: str, answer: bool = True) -> None:
             f"restarts {service.restarts}" if service.restarts else "",
             service.message,
         ]
-        lines.append(f"{service.name}\t{service.state}\t{', '.join(filter(None, details))}".rstrip())
-    console.show(schema, data, text="\n".join(lines), exit_code=int(answer and found.state != "ok"))
+        lines.append((service.name, service.state, ", ".join(filter(None, details))))
+    form = "{:<12}{:<10}{}" if console.is_terminal(sys.stdout) else "{}\t{}\t{}"
+    text = "\n".join(form.format(*line).rstrip() for line in lines)
+    console.show(schema, data, text=text, exit_code=int(answer and found.state != "ok"))

@@ -139,7 +139,9 @@ class Local:
                 f"the cluster in {self.layout.root} belongs to user {stranger}",
                 hint=f"be {stranger}, or choose another with --root",
             )
-        if not self.layout.secrets.exists():
+        # lost secrets make it no less a cluster: it can still be stopped and removed
+        signs = (self.layout.secrets, self.layout.mongodb_data, self.layout.services)
+        if not any(sign.exists() for sign in signs):
             raise NotFound(
                 f"there is no cluster in {self.layout.root}", hint="omegacli cluster up --target local"
             )
@@ -398,7 +400,8 @@ class Local:
         return any([_remove(path) for path in (self.layout.data, self.layout.secrets, self.layout.spec)])
 
     def _must_be_down(self, done: str) -> None:
-        if self.status().state != "down":
+        services = [supervisor.find(self.layout, service) for service in self._services()]
+        if any(services) or processes.running(self.layout.process("supervisor")):
             raise Conflict(f"services still run; data was not {done}", hint="omegacli cluster stop")
 
     def _remove_state(self, volumes: bool) -> bool:

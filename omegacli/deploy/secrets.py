@@ -50,7 +50,9 @@ def load(layout: Layout) -> Secrets:
     try:
         values = yaml.safe_load(read_text(layout.secrets))
     except FileNotFoundError as error:
-        raise NotFound(f"there is no {layout.secrets}", hint="`omegacli cluster up` makes it") from error
+        raise NotFound(
+            f"there is no {layout.secrets}", hint="put back the one that belongs to the data"
+        ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         # a parser's message quotes the line, which here is a secret: not even --debug may show it
         raise ConfigInvalid(

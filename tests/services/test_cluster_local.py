@@ -34,6 +34,7 @@ from omegaml import admin, config
 from omegaml.errors import AuthFailed, Unavailable
 from omegaml.omega import Omega
 
+pytestmark = pytest.mark.once
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -525,10 +526,11 @@ def test_lost_secrets_are_found_out_before_anything_is_changed(tmp_path: Path) -
     place = Machine(tmp_path, free_port())
     try:
         place.up("--set", "runner.enabled=false")
-        place.cluster("down")
         kept = place.root / "secrets.yml"
         text = kept.read_text()
         kept.unlink()
+        assert "secrets.yml" in place.cluster("status", code=4)["error"]["message"]
+        place.cluster("down")  # needs none
         assert "secrets.yml" in place.cluster("up", code=9)["error"]["message"]
         kept.write_text(text)
         kept.chmod(0o600)

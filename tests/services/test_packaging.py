@@ -6,21 +6,24 @@ import configparser
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
 ROOT = Path(__file__).parents[2]
 TEMPLATES = {p.relative_to(ROOT / "templates") for p in (ROOT / "templates").rglob("*") if p.is_file()}
 FIND = "from omegacli.deploy.paths import template; print(template('omega.yml'))"
 
 
-def run(*argv: object, cwd: Path | None = None) -> str:
+def run(*argv: object, cwd: Path | None = None, environment: dict[str, str] | None = None) -> str:
     # the checkout must not be importable by accident
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment = environment or {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run([str(a) for a in argv], cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -91,3 +94,26 @@ def test_all_extras_install_together_into_an_empty_environment(wheel: Path, tmp_
     python = venv(tmp_path / "env")
     run(python, "-m", "pip", "install", "-q", f"{wheel}[all]")
     assert "No broken requirements" in run(python, "-m", "pip", "check")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_demo_runs_twice_from_a_fresh_clone_with_an_empty_home(tmp_path: Path) -> None:
+    clone, home = tmp_path / "clone", tmp_path / "home"
+    home.mkdir()
+    run("git", "clone", "-q", ROOT, clone)
+    kept = {
+        k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "OMEGA_MONGOD") or k.startswith("PIP_")
+    }
+    environment = {**kept, "HOME": str(home), "PYTHON": sys.executable}
+    with socket.socket() as other:
+        with suppress(OSError):  # the usual port is taken, by us or by somebody else
+            other.bind(("127.0.0.1", 27017))
+            other.listen()
+        try:
+            said = [run(clone / "scripts" / "demo", environment=environment) for _ in range(2)]
+        finally:
+            words = (clone / ".venv" / "bin" / "omegacli", "cluster", "destroy", "--volumes", "--no-backup")
+            run(*words, "--yes", environment=environment)
+    assert all("accuracy: 1.0" in text and "Everything stays" in text for text in said)
+    assert "port 27017 is taken" in said[0] and "\x1b" not in said[0] + said[1]

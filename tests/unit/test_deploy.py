@@ -29,6 +29,8 @@ from omegacli.deploy.supervisor import Service
 from omegaml import config
 from omegaml.errors import ConfigInvalid, Conflict, InvalidInput, NotFound, PreflightFailed, Unavailable
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
