@@ -163,17 +163,31 @@ def _loaded(meta: Mapping[str, Any], load: Callable[[], Any]) -> Any:
         package = (e.name or "").partition(".")[0]
         if package and package != e.name and package in sys.modules:
             raise _other_version(what, versions, e) from e
-        pinned = f"=={versions[package]}" if package in versions else ""
         name = {"sklearn": "scikit-learn"}.get(package, package)
+        own = package == str(about.get("module")).partition(".")[0] and package not in versions
+        pinned = f"=={versions[package]}" if package in versions else ""
         raise OmegaError(
             f"{what} needs the package {name!r}, which is not installed here",
-            hint=f"pip install {name}{pinned}",
+            hint=f"make the module {e.name!r} importable, or pip install what has it"
+            if own
+            else f"pip install {name}{pinned}",
             package=name,
+        ) from e
+    except AttributeError as e:
+        if not _is_of_a_script(about, e):
+            raise _other_version(what, versions, e) from e
+        raise OmegaError(
+            f"{what} was defined in a notebook or script, so it cannot be loaded elsewhere",
+            hint="define the class in a module that can be imported, and put the model again",
         ) from e
     except (MemoryError, KeyboardInterrupt):
         raise
     except Exception as e:  # unpickling runs the model's own code, which may raise anything
         raise _other_version(what, versions, e) from e
+
+
+def _is_of_a_script(about: Mapping[str, Any], e: AttributeError) -> bool:
+    return about.get("module") == "__main__" or repr(sys.modules["__main__"]) in str(e)
 
 
 def _other_version(what: str, versions: Mapping[str, str], e: Exception) -> OmegaError:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Promise", "Runtime", "Task", "connect", "facade"]
 
-RUNTIMES = {"local": "omegaml.runtime.local:LocalRuntime"}
+RUNTIMES = {
+    "local": "omegaml.runtime.local:LocalRuntime",
+    "pool": "omegaml.runtime.pool:PoolRuntime",
+}
 
 
 def connect(om: Omega, name: str = "local") -> Runtime:

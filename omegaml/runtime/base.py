@@ -30,7 +30,8 @@ class Task:
         kwargs: parameters of the action, encoded alike.
         bucket: the bucket of all names; None is the one of the runtime.
         result: name of a dataset to store the result as; None returns it.
-        temporary: datasets that carry values of this task and are dropped with it.
+        temporary: datasets that carry values of it, dropped by whoever carries it out when it has ended.
+        limit: seconds it may take; where a child process carries it out, that is killed then (TimedOut).
         id: by which the result is found again.
         created: ISO 8601 in UTC.
     """
@@ -43,6 +44,7 @@ class Task:
     bucket: str | None = None
     result: str | None = None
     temporary: Sequence[str] = ()
+    limit: float | None = None
     id: str = field(default_factory=lambda: uuid4().hex)
     created: str = field(default_factory=_now)
 
@@ -55,9 +57,15 @@ class Task:
 
     @classmethod
     def from_json(cls, text: str) -> Task:
-        """Return the task that `to_json` wrote. Fields it does not know are left out."""
+        """Return the task that `to_json` wrote. Fields it does not know are left out.
+
+        Raises: InvalidInput if it is no task.
+        """
         known = {f.name for f in fields(cls)}
-        return cls(**{key: value for key, value in json.loads(text).items() if key in known})
+        try:
+            return cls(**{key: value for key, value in json.loads(text).items() if key in known})
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InvalidInput(f"this is no task: {error}") from error
 
 
 @runtime_checkable
@@ -70,7 +78,7 @@ class Promise(Protocol):
 
     @property
     def status(self) -> str:
-        """One of queued, running, done, failed, lost."""
+        """One of queued, running, done, failed, lost (whoever had it in hand died), cancelled."""
 
     def done(self) -> bool:
         """Tell whether the task has ended, well or not."""
@@ -78,14 +86,24 @@ class Promise(Protocol):
     def get(self, timeout: float | None = None) -> Any:
         """Wait for the task and return its result, or raise its error.
 
-        Raises: TaskFailed (user code raised), Mismatch, NotFound, TimedOut (after `timeout` seconds; the task
-        goes on), Unavailable (nobody is there to run it).
+        Raises: TaskFailed (user code raised; the task was lost or cancelled), Mismatch, NotFound, TimedOut
+            (after `timeout` seconds; the task goes on), Unavailable (nobody is there to run it).
+        """
+
+    def cancel(self) -> bool:
+        """Keep the task from running, or stop it; False if it had ended already.
+
+        A model that is being stored at that moment may have its next version all the same.
         """
 
 
 @runtime_checkable
 class Runtime(Protocol):
-    """Somebody who carries out tasks."""
+    """Somebody who carries out tasks.
+
+    Whoever carries out a task drops its temporary datasets when it has ended, well or not. An error is of the
+    same class wherever it was raised, with the same message (`error_to_doc`).
+    """
 
     def submit(self, task: Task) -> Promise:
         """Carry out a task whose caller waits for it."""
@@ -93,8 +111,27 @@ class Runtime(Protocol):
     def enqueue(self, task: Task) -> Promise:
         """Have a task carried out while the caller goes on; any process can read its result by the id.
 
-        Raises: Unavailable when nobody is there to run it.
+        Raises: Unavailable when nobody is there to run it, at once; nothing is left behind then.
         """
+
+    def promise(self, id: str) -> Promise:
+        """Return the promise of a task that any process has queued. Raises NotFound."""
+
+    def require_runner(self) -> None:
+        """Raise Unavailable, naming the command that starts one, if nobody takes queued tasks."""
+
+    def status(self) -> dict[str, Any]:
+        """Return `{runners: [...], tasks: {status: how many}}`."""
+
+    def keep(self, value: Any, bucket: str | None, waiting: bool) -> str:
+        """Keep a value that is too large for a message, and return the name that the task has for it.
+
+        Args:
+            waiting: the task goes to `submit`, not to `enqueue`.
+        """
+
+    def release(self, task: Task) -> None:
+        """Drop what was kept for a task."""
 
 
 class Finished:
@@ -116,15 +153,23 @@ class Finished:
             raise self._error
         return self._result
 
+    def cancel(self) -> bool:
+        """Return False: it has ended."""
+        return False
+
 
 def error_to_doc(error: OmegaError) -> dict[str, Any]:
     """Return an error as JSON: its class, sentence, hint and details."""
-    details = json.loads(json.dumps(error.details, default=str))
-    return {"error": type(error).__name__, "message": error.message, "hint": error.hint, "details": details}
+    # a class of somebody else's travels as the nearest of ours
+    known = next(c.__name__ for c in type(error).__mro__ if getattr(errors, c.__name__, None) is c)
+    details = json.loads(json.dumps(error.details, default=str), parse_constant=str)
+    return {"error": known, "message": error.message, "hint": error.hint, "details": details}
 
 
 def error_from_doc(doc: Mapping[str, Any]) -> OmegaError:
     """Return the error that `error_to_doc` wrote; a class unknown here becomes OmegaError."""
     found = getattr(errors, str(doc["error"]), OmegaError)
     made = found if isinstance(found, type) and issubclass(found, OmegaError) else OmegaError
-    return made(str(doc["message"]), hint=doc.get("hint"), **dict(doc.get("details") or {}))
+    error = made(str(doc["message"]), hint=doc.get("hint"))
+    error.details = dict(doc.get("details") or {})
+    return error

@@ -2,7 +2,7 @@
 
 `Child` is the parent's side; `python -m omegaml.runtime.child` the other. They speak JSON lines over the
 child's stdin and stdout: first where the database is, then one task per line against one answer per line.
-What user code prints goes to stderr.
+What user code prints goes to stderr; it reads from nothing.
 """
 
 from __future__ import annotations
@@ -10,120 +10,171 @@ from __future__ import annotations
 import json
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import IO, Any
 
-from omegaml.errors import TaskFailed
+from omegaml.errors import OmegaError, TaskFailed, TimedOut
 from omegaml.runtime.base import Task, error_to_doc
+
+#: Seconds between looks whether the process lives: its pipe stays open in what it has started itself.
+LOOK = 0.25
 
 
 class Child:
     """One process for one database; it is started on first use and again after it died."""
 
     def __init__(self, mongo_url: str, bucket: str | None = None) -> None:
-        # the URL holds a password: it goes through the pipe, not the argument list
+        # the URL holds a password: it goes through the pipe, not the argument list or the environment
         self._hello = json.dumps({"mongo_url": mongo_url, "bucket": bucket, "path": sys.path})
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reason: OmegaError | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id while there is one."""
+        return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
         """Start the process, so that the first task need not wait for it."""
-        if self._process is not None and self._process.poll() is None:
-            return
+        if self._process is not None:
+            if self._process.poll() is None:
+                return
+            self.close()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "omegaml.runtime.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,  # Ctrl-C is for the parent to handle
+            bufsize=0,
+            env=_environment(),
+            start_new_session=True,  # Ctrl-C is for the parent to handle; and all it starts is killed with it
         )
         self._write(self._hello)
 
     def run(self, task: Task) -> dict[str, Any]:
         """Carry out a task and return its answer; if the process dies of it, the answer says so."""
+        self._reason = None
         self.start()
-        assert self._process is not None and self._process.stdout is not None
         self._write(task.to_json())
-        line = self._process.stdout.readline()
-        if line:
+        deadline = None if task.limit is None else time.monotonic() + task.limit
+        line = self._read(deadline)
+        if line is not None:
             answer: dict[str, Any] = json.loads(line)
             return answer
-        code = self._process.wait()
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        error = TaskFailed(
-            f"{task.action} of model {task.name!r} ended its process ({how})",
-            hint="SIGKILL is most often the system running out of memory"
-            if code == -signal.SIGKILL
-            else None,
-            exit_code=code,
-        )
+        error = self._reason or self._death(task)
+        self.close()
         return {"error": error_to_doc(error), "temporary": []}
 
-    def kill(self) -> None:
-        """Kill the process from another thread; the task it has in hand is answered as failed."""
+    def kill(self, reason: OmegaError | None = None) -> None:
+        """Kill the process from another thread; the task it has in hand is answered with `reason`."""
+        self._reason = reason
         if self._process is not None:
-            self._process.kill()
+            _kill_all(self._process.pid)
 
     def close(self) -> None:
-        """End the process, at once."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for stream in (self._process.stdin, self._process.stdout):
-                if stream is not None:
-                    with suppress(BrokenPipeError):
-                        stream.close()
-            self._process = None
+        """End the process and all it has started, at once."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        _kill_all(process.pid)
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
 
     def _write(self, line: str) -> None:
         assert self._process is not None and self._process.stdin is not None
+        data = memoryview(f"{line}\n".encode())
         try:
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
+            while data:
+                data = data[self._process.stdin.write(data) or 0 :]
         except BrokenPipeError:
             pass  # it is dead; the read that follows tells how
+
+    def _read(self, deadline: float | None) -> bytes | None:
+        """Return the next line; None if the process died first, or was killed at the deadline."""
+        process = self._process
+        assert process is not None and process.stdout is not None
+        pipe, parts = process.stdout.fileno(), list[bytes]()
+        ready = select.poll()
+        ready.register(pipe, select.POLLIN)
+        while True:
+            dead = process.poll() is not None
+            if ready.poll(0 if dead else LOOK * 1000):
+                parts.append(os.read(pipe, 1 << 20))
+                if parts[-1].endswith(b"\n"):
+                    return b"".join(parts)
+                if not parts[-1]:
+                    return None
+            elif dead:
+                return None
+            elif deadline is not None and time.monotonic() > deadline:
+                self.kill(self._reason or _too_long())
+                deadline = None
+
+    def _death(self, task: Task) -> OmegaError:
+        assert self._process is not None
+        try:
+            code = self._process.wait(LOOK)
+        except subprocess.TimeoutExpired:
+            return TaskFailed(f"{task.action} of model {task.name!r} closed the pipe to its parent")
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        killed = "SIGKILL is most often the system running out of memory"
+        return TaskFailed(
+            f"{task.action} of model {task.name!r} ended its process ({how})",
+            hint=killed if code == -signal.SIGKILL else None,
+            exit_code=code,
+        )
+
+
+def _too_long() -> OmegaError:
+    return TimedOut("the task took longer than its limit and was ended", hint="give it a higher limit")
+
+
+def _kill_all(group: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _environment() -> dict[str, str]:
+    # settings come through the pipe: the child holds the one credential that its tasks need
+    return {k: v for k, v in os.environ.items() if not k.startswith("OMEGA_") or k == "OMEGA_HOME"}
 
 
 def main() -> None:
     """Serve tasks until the parent is gone."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    tasks, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
     os.dup2(2, 1)
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     # read in a thread of its own, so that the end of the parent ends a long task as well
-    threading.Thread(target=_read, args=(sys.stdin, lines), daemon=True).start()
+    threading.Thread(target=_forward, args=(tasks, lines), daemon=True).start()
 
-    from omegaml.omega import Omega
+    import omegaml
     from omegaml.runtime import actions
 
     hello = json.loads(lines.get())
     # models are found by the modules that define them, wherever the parent found those
     sys.path += [entry for entry in hello["path"] if entry not in sys.path]
-    om = Omega(mongo_url=hello["mongo_url"], bucket=hello["bucket"])
+    # as the default, so that `import omegaml as om` in a model means the same platform
+    om = omegaml.setup(mongo_url=hello["mongo_url"], bucket=hello["bucket"])
+    me = os.getpid()
     while True:
-        answer = _answer(actions, om, Task.from_json(lines.get()))
-        answers.write(json.dumps(answer) + "\n")
+        answer = json.dumps(actions.answer(om, Task.from_json(lines.get())))
+        if os.getpid() != me:
+            os._exit(0)  # the model forked and this is the copy
+        answers.write(f"{answer}\n")
         answers.flush()
 
 
-def _answer(actions: Any, om: Any, task: Task) -> dict[str, Any]:
-    try:
-        answer: dict[str, Any] = actions.answer(om, task)
-        return answer
-    except Exception as error:
-        import traceback
-
-        failed = TaskFailed(
-            f"{task.action} of model {task.name!r} failed: {type(error).__name__}: {error}",
-            traceback=traceback.format_exc(),
-        )
-        return {"error": error_to_doc(failed), "temporary": []}
-
-
-def _read(stream: IO[str], lines: queue.SimpleQueue[str]) -> None:
+def _forward(stream: IO[str], lines: queue.SimpleQueue[str]) -> None:
     for line in stream:
         lines.put(line)
     os._exit(0)

@@ -1,18 +1,14 @@
-"""The local runtime: tasks run in this process, in child processes of it, or in the cluster's runner."""
+"""The local runtime: waiting calls run in this process, all others in the cluster's runner."""
 
 from __future__ import annotations
 
-import os
-import queue
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from omegaml.errors import OmegaError, TimedOut, Unavailable
 from omegaml.runtime import actions, values
 from omegaml.runtime.base import Finished, Promise, Task, error_from_doc
-from omegaml.runtime.child import Child
 
 if TYPE_CHECKING:
     from omegaml.omega import Omega
@@ -20,12 +16,16 @@ if TYPE_CHECKING:
 
 NO_RUNNER = "start one with `omegacli cluster up --target local`"
 
+#: Seconds between looks whether somebody still works on a task.
+LOOK = 5.0
+
 
 class LocalRuntime:
     """Carries out tasks without a broker: waiting calls here, all others through the `tasks` collection."""
 
     def __init__(self, om: Omega) -> None:
         self._om = om
+        self._held: dict[str, Any] = {}
 
     @property
     def tasks(self) -> Tasks:
@@ -35,12 +35,19 @@ class LocalRuntime:
         return Tasks(self._om.db, self._om.mongo_url)
 
     def submit(self, task: Task) -> Promise:
-        """Carry out a task in this process, now; its promise has ended."""
+        """Carry out a task in this process, now; its promise has ended.
+
+        Its limit is not kept: nothing ends a thread of this process.
+        """
         try:
             # through JSON, as on every other runtime, so that none takes what another refuses
-            return Finished(task.id, result=actions.run(self._om, Task.from_json(task.to_json())))
+            result = actions.run(self._om, Task.from_json(task.to_json()), self._held)
+            values.check(result)
+            return Finished(task.id, result=result)
         except OmegaError as error:
             return Finished(task.id, error=error)
+        finally:
+            self.release(task)
 
     def enqueue(self, task: Task) -> Promise:
         """Leave a task to a runner. Raises Unavailable if none is alive."""
@@ -60,47 +67,38 @@ class LocalRuntime:
         if not self.tasks.runners():
             raise Unavailable("no runner is there to carry out the task", hint=NO_RUNNER)
 
+    def status(self) -> dict[str, Any]:
+        """Return `{runners: [{id, host, pid, slots, running, age}], tasks: {status: how many}}`."""
+        queued = self.tasks
+        return {"runners": queued.runners(), "tasks": queued.counts()}
+
+    def keep(self, value: Any, bucket: str | None, waiting: bool) -> str:
+        """Keep a large value: in this process for a call that waits, else in the store."""
+        name = actions.temporary_name()
+        if waiting:
+            self._held[name] = value
+        else:
+            actions.scope(self._om, bucket).datasets.put(value, name)
+        return name
+
+    def release(self, task: Task) -> None:
+        """Drop what was kept for a task."""
+        stored = [name for name in task.temporary if name not in self._held]
+        for name in task.temporary:
+            self._held.pop(name, None)
+        if stored:
+            actions.drop(actions.scope(self._om, task.bucket), stored)
+
     def map(self, tasks: Sequence[Task], processes: int | None = None) -> list[Promise]:
         """Carry out tasks in parallel in child processes; returns when all have ended, in the same order.
 
         Args:
             processes: how many at a time; the number of processors where not given.
         """
-        size = max(1, min(processes or os.cpu_count() or 1, len(tasks)))
-        children = [Child(self._om.mongo_url, self._om.bucket) for _ in range(size)]
-        free: queue.SimpleQueue[Child] = queue.SimpleQueue()
-        for child in children:
-            free.put(child)
+        from omegaml.runtime.pool import Pool
 
-        def carry_out(task: Task) -> Promise:
-            child = free.get()
-            try:
-                return _promise_of(self._om, task, child.run(task))
-            finally:
-                free.put(child)
-
-        try:
-            with ThreadPoolExecutor(size) as pool:
-                try:
-                    return list(pool.map(carry_out, tasks))
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    for child in children:
-                        child.kill()
-                    raise
-        finally:
-            for child in children:
-                child.close()
-
-
-def _promise_of(om: Omega, task: Task, answer: dict[str, Any]) -> Promise:
-    scope = actions.scope(om, task.bucket)
-    try:
-        if "error" in answer:
-            return Finished(task.id, error=error_from_doc(answer["error"]))
-        return Finished(task.id, result=values.decode(answer["result"], scope.datasets.get))
-    finally:
-        actions.drop(scope, answer["temporary"])
+        with Pool(self._om, min(processes, len(tasks) or 1) if processes else None) as pool:
+            return pool.run_all(tasks)
 
 
 class StoredPromise:
@@ -109,20 +107,31 @@ class StoredPromise:
     def __init__(self, om: Omega, tasks: Tasks, id: str) -> None:
         self._om = om
         self._tasks = tasks
+        self._looked = float("-inf")
         self.id = id
 
     @property
     def status(self) -> str:
-        """One of queued, running, done, failed, lost."""
-        return str(self._tasks.get(self.id)["status"])
+        """One of queued, running, done, failed, lost, cancelled."""
+        self._look()
+        return self._tasks.status(self.id)
 
     def done(self) -> bool:
         """Tell whether the task has ended."""
+        self._look()
         return self._tasks.ended(self.id)
+
+    def cancel(self) -> bool:
+        """Keep the task from running, or have its runner stop it; see `Promise.cancel`."""
+        doc = self._tasks.cancel(self.id)
+        if doc is None:
+            return False
+        actions.drop(actions.scope(self._om, doc["bucket"]), doc["temporary"])
+        return True
 
     def get(self, timeout: float | None = None) -> Any:
         """Wait for the task and return its result; see `Promise.get`."""
-        begin = look = time.monotonic()
+        begin = time.monotonic()
         pause = 0.002
         while not self._tasks.ended(self.id):
             now = time.monotonic()
@@ -132,15 +141,25 @@ class StoredPromise:
                     hint=f"omegacli runtime result {self.id}",
                     task=self.id,
                 )
-            if now - look > 5:
-                look = now
-                if not self._tasks.runners():
-                    raise Unavailable(f"the runner of task {self.id} is gone", hint=NO_RUNNER, task=self.id)
-            left = pause if timeout is None else max(0.0, min(pause, begin + timeout - now))
-            time.sleep(left)
+            if self._look() and not self._tasks.runners():
+                if self._tasks.ended(self.id):
+                    break
+                raise Unavailable(
+                    f"no runner is there to carry out task {self.id}", hint=NO_RUNNER, task=self.id
+                )
+            time.sleep(pause if timeout is None else max(0.0, min(pause, begin + timeout - now)))
             pause = min(pause * 1.5, 0.1)
         doc = self._tasks.get(self.id)
         answer = doc["answer"]
         if "error" in answer:
             raise error_from_doc(answer["error"])
         return values.decode(answer["result"], actions.scope(self._om, doc["bucket"]).datasets.get)
+
+    def _look(self) -> bool:
+        """See now and then that somebody still works on the task; tell whether it was time to."""
+        now = time.monotonic()
+        if now - self._looked < LOOK:
+            return False
+        self._looked = now
+        self._tasks.recover_from_the_dead(self.id)
+        return True

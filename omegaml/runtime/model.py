@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from omegaml.errors import InvalidInput
 from omegaml.runtime import actions, connect, values
 from omegaml.runtime.base import Promise, Task
+from omegaml.runtime.base import Runtime as Carrier
 
 if TYPE_CHECKING:
     from omegaml.omega import Omega
@@ -18,11 +19,16 @@ class Runtime:
 
     def __init__(self, om: Omega) -> None:
         self._om = om
-        self._runtime = connect(om, om.config.get("OMEGA_RUNTIME") or "local")
+        self._runtime: Carrier = connect(om, om.config.get("OMEGA_RUNTIME") or "local")
 
-    def model(self, name: str) -> RuntimeModel:
-        """Return the stored model `name` (`name@tag`, `name^` for versions), to be trained or asked."""
-        return RuntimeModel(self, name)
+    def model(self, name: str, *, limit: float | None = None) -> RuntimeModel:
+        """Return the stored model `name` (`name@tag`, `name^` for versions), to be trained or asked.
+
+        Args:
+            limit: seconds that each of its tasks may take where a child process carries it out (`async_`,
+                `map`, OMEGA_RUNTIME=pool); then that is killed and the task fails with TimedOut.
+        """
+        return RuntimeModel(self, name, limit)
 
     def ping(self, *, async_: bool = False, timeout: float | None = 10.0) -> dict[str, Any]:
         """Return `{message, time, host, pid}` of whoever carries out tasks.
@@ -41,13 +47,11 @@ class Runtime:
 
         `age` is in seconds since the runner was last heard of; tasks are those of the last 24 hours.
         """
-        queued = self._local().tasks
-        return {"runners": queued.runners(), "tasks": queued.counts()}
+        return self._runtime.status()
 
     def promise(self, id: str) -> Promise:
         """Return the promise of a task that any process has queued. Raises NotFound."""
-        made: Promise = self._local().promise(id)
-        return made
+        return self._runtime.promise(id)
 
     def result(self, id: str, timeout: float | None = None) -> Any:
         """Return the result of a task that any process has queued, waiting for it.
@@ -56,26 +60,26 @@ class Runtime:
         """
         return self.promise(id).get(timeout)
 
+    def cancel(self, id: str) -> bool:
+        """Keep a task from running, or stop it; False if it had ended already. Raises NotFound."""
+        return self.promise(id).cancel()
+
     def map(self, tasks: Iterable[Task], processes: int | None = None) -> list[Promise]:
         """Carry out tasks in parallel in child processes; returns, in order, when all have ended."""
-        made: list[Promise] = self._local().map(list(tasks), processes)
-        return made
+        from omegaml.runtime.local import LocalRuntime
+
+        return LocalRuntime(self._om).map(list(tasks), processes)
 
     def run(self, task: Task, *, async_: bool = False) -> Promise:
         """Hand a task to the runtime: to be done by this call, or with `async_` by somebody else, later.
 
         The task's temporary datasets are dropped once it has ended, whatever comes of it.
         """
-        if async_:
-            try:
-                return self._runtime.enqueue(task)
-            except BaseException:
-                actions.drop(self._om, task.temporary)
-                raise
         try:
-            return self._runtime.submit(task)
-        finally:
-            actions.drop(self._om, task.temporary)
+            return self._runtime.enqueue(task) if async_ else self._runtime.submit(task)
+        except BaseException:
+            self._runtime.release(task)
+            raise
 
     def task(
         self,
@@ -84,60 +88,64 @@ class Runtime:
         x: Any = None,
         y: Any = None,
         *,
+        params: Mapping[str, Any] | None = None,
         result: str | None = None,
-        **params: Any,
+        limit: float | None = None,
+        waiting: bool = False,
     ) -> Task:
-        """Return the task to do `action` with model `name`; large values are stored as temporary datasets.
+        """Return the task to do `action` with model `name`; large values are kept as temporary datasets.
 
+        Args:
+            params: of the model's own method.
+            waiting: it goes to this runtime's `submit`, so that they need not be where others find them.
         Raises: NotStorable (a value of a type that cannot be sent).
         """
-        stored: list[str] = []
-        spill = actions.spiller(self._om, stored)
+        kept: list[str] = []
+
+        def keep(value: Any) -> str:
+            kept.append(self._runtime.keep(value, self._om.bucket, waiting))
+            return kept[-1]
+
+        about: dict[str, Any] = {"bucket": self._om.bucket, "result": result, "limit": limit}
         try:
-            given = [x] if y is None else [x, y]
-            return Task(
-                action,
-                "models",
-                name,
-                args=[] if x is None and y is None else [values.encode(value, spill) for value in given],
-                kwargs={key: values.encode(value, spill) for key, value in params.items()},
-                bucket=self._om.bucket,
-                result=result,
-                temporary=stored,
-            )
+            given = [] if x is None and y is None else [x] if y is None else [x, y]
+            args = [values.encode(value, keep) for value in given]
+            kwargs = {key: values.encode(value, keep) for key, value in (params or {}).items()}
+            return Task(action, "models", name, args, kwargs, **about, temporary=kept)
         except BaseException:
-            actions.drop(self._om, stored)
+            self._runtime.release(Task(action, "models", name, **about, temporary=kept))
             raise
 
     def require_runner(self) -> None:
         """Raise Unavailable, naming the command that starts one, if no runner is alive."""
-        self._local().require_runner()
-
-    def _local(self) -> Any:
-        from omegaml.runtime.local import LocalRuntime
-
-        return self._runtime if isinstance(self._runtime, LocalRuntime) else LocalRuntime(self._om)
+        self._runtime.require_runner()
 
     def discard(self, task: Task) -> None:
         """Drop the temporary datasets of a task."""
-        actions.drop(self._om, task.temporary)
+        self._runtime.release(task)
 
 
 class RuntimeModel:
     """One stored model.
 
-    X and Y are names of datasets, projections allowed (`fit("x[^y]", "x[y]")`), or values: lists, arrays,
-    frames of shape (n_rows, n_features) in the column order of `fit`. Every method takes
+    X and Y are names of datasets, projections and versions allowed (`fit("x[^y]", "x[y]")`), or values of
+    shape (n_rows, n_features): frames, with their columns in any order if the model was fitted on a frame;
+    lists, arrays, sparse matrices, in the column order of `fit`; dicts of columns. Polars and Arrow tables
+    come to the model as pandas frames. Y of one column is taken as values of shape (n_rows,). A text
+    vectorizer takes a list, a series or a frame of one column. Every method takes
 
-        result: name of a dataset to store the result as; the call then returns `{"dataset": name}`;
+        result: name of a dataset to store the result as; the call then returns `{"dataset": name}`; arrays of
+            Python objects (as text labels) are stored as a series or frame;
         async_: return a Promise at once and leave the work to a runner; its id is good anywhere for 24 h;
 
-    and raises NotFound (model or dataset), Mismatch (the data does not fit, or the model is not fitted),
-    TaskFailed (the model raised; has its traceback), with `async_` also Unavailable (no runner).
+    and raises NotFound (model or dataset), Mismatch (the data does not fit, naming the columns; or the model
+    is not fitted), TaskFailed (the model raised; has its traceback), with `async_` Unavailable (no runner).
+    All other keywords are parameters of the model's own method.
     """
 
-    def __init__(self, runtime: Runtime, name: str) -> None:
+    def __init__(self, runtime: Runtime, name: str, limit: float | None = None) -> None:
         self._runtime = runtime
+        self._limit = limit
         self.name = name
 
     def __repr__(self) -> str:
@@ -148,7 +156,11 @@ class RuntimeModel:
         return self.call("fit", X, Y, **params)
 
     def partial_fit(self, X: Any, Y: Any = None, **params: Any) -> Any:
-        """Train the model further and store it as its next version; return `{model, version, kind}`."""
+        """Train the newest version further and store the next; return `{model, version, kind}`.
+
+        Of several that train a model at once each goes on from the version before its own.
+        Raises: Conflict, if that cannot be.
+        """
         return self.call("partial_fit", X, Y, **params)
 
     def predict(self, X: Any, **params: Any) -> Any:
@@ -175,8 +187,11 @@ class RuntimeModel:
         """Try all combinations of `parameters`, fit the best on all data and store it as the next version.
 
         Args:
-            parameters: parameter names to values to try; `params` are those of scikit-learn's GridSearchCV.
-        Returns: `{model, version, kind, best_params, best_score, tried: [{params, mean, std}]}`.
+            parameters: parameter names to values to try; `params` are those of scikit-learn's GridSearchCV
+                (`n_jobs` is 1 where not given).
+        Returns: `{model, version, kind, best_params, best_score, tried: [{params, mean, std}]}`, with several
+            metrics also `scores: {metric: mean}` of each tried. What it found is kept with the version, too:
+            `om.models.metadata(name).attributes["trained"]`.
         """
         return self.call("gridsearch", X, Y, parameters=parameters, **params)
 
@@ -189,10 +204,14 @@ class RuntimeModel:
         """
         if action in actions.ACTIONS and not actions.ACTIONS[action].idempotent:
             raise InvalidInput(f"{action} changes the model, so it cannot be done in parallel")
+        if "result" in params:
+            raise InvalidInput(
+                "the results of map cannot be stored under one name", hint="leave `result` out"
+            )
         tasks: list[Task] = []
         try:
             for x in values_of_X:
-                tasks.append(self._runtime.task(action, self.name, x, **params))
+                tasks.append(self._runtime.task(action, self.name, x, params=params, limit=self._limit))
             return [promise.get() for promise in self._runtime.map(tasks, processes)]
         finally:
             for task in tasks:
@@ -211,6 +230,8 @@ class RuntimeModel:
         """Do any of the runtime's actions by its name; see the methods."""
         if async_:
             self._runtime.require_runner()  # before values are stored for nobody
-        task = self._runtime.task(action, self.name, X, Y, result=result, **params)
+        task = self._runtime.task(
+            action, self.name, X, Y, params=params, result=result, limit=self._limit, waiting=not async_
+        )
         promise = self._runtime.run(task, async_=async_)
         return promise if async_ else promise.get()

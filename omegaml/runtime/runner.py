@@ -2,7 +2,7 @@
 
 FILE is YAML with OMEGA_MONGO_URL (and optionally OMEGA_BUCKET), readable by its owner only. Each slot is one
 child process with one task at a time. SIGTERM takes no more tasks, waits for those in hand and ends; what is
-not done in time is given back to the queue or reported as lost.
+not done in time is given back to the queue or reported as lost (`omegaml.runtime.tasks`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import stat
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,13 +31,15 @@ from omegaml.mongo import translated
 from omegaml.runtime import actions
 from omegaml.runtime.base import Task, error_to_doc
 from omegaml.runtime.child import Child
-from omegaml.runtime.tasks import Tasks
+from omegaml.runtime.tasks import BEAT, DEAD_AFTER, Tasks, cancelled
 
 if TYPE_CHECKING:
     from omegaml.omega import Omega
 
-BEAT = 3.0
+LOOK = 0.3
+FORGOTTEN = 5.0
 TIDY = 600.0
+COLLECT = 6 * 3600.0
 DRAIN = 25.0
 ORPHAN_AFTER = timedelta(hours=24)
 
@@ -53,8 +57,9 @@ class Runner:
         self._free: queue.SimpleQueue[Child] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._gone = threading.Event()
-        self._running = 0
-        self._lock = threading.Lock()
+        self._give_up = threading.Event()
+        self._in_hand: dict[str, Child] = {}
+        self._cancelled: set[str] = set()
 
     def stop(self) -> None:
         """Take no more tasks and end."""
@@ -62,53 +67,66 @@ class Runner:
 
     def run(self, drain: float = DRAIN) -> None:
         """Work until `stop`, then wait at most `drain` seconds for the tasks in hand."""
-        for child in self._children:
-            child.start()
-            self._free.put(child)
-        beats = threading.Thread(target=self._beat, daemon=True)
-        with ThreadPoolExecutor(len(self._children)) as pool:
-            beats.start()
-            self._patiently(self._tasks.prepare)
-            log.info("runner %s takes tasks of database %s", self.id, self._om.db.name)
-            self._serve(pool)
-            self._drain(drain)
-        self._gone.set()
-        beats.join()
-        for child in self._children:
-            child.close()
+        threads = [threading.Thread(target=work, daemon=True) for work in (self._beat, self._keep_tidy)]
         try:
-            for id in self._tasks.give_back(self.id):
-                log.warning("task %s was not finished", id)
-            self._tasks.leave(self.id)
-        except OmegaError as error:
-            log.warning("%s", error)
+            for child in self._children:
+                child.start()
+                self._free.put(child)
+            with ThreadPoolExecutor(len(self._children)) as pool:
+                threads[0].start()
+                self._patiently(self._tasks.prepare)
+                threads[1].start()
+                log.info("runner %s takes tasks of database %s", self.id, self._om.db.name)
+                self._serve(pool)
+                self._drain(drain)
+        finally:
+            self._gone.set()
+            for child in self._children:
+                child.close()
+            self._leave()
         log.info("runner %s stopped", self.id)
 
     def _serve(self, pool: ThreadPoolExecutor) -> None:
-        pause, tidied = 0.02, 0.0
+        pause, looked, checked = 0.02, 0.0, time.monotonic()
         while not self._stop.is_set():
+            now = time.monotonic()
             try:
-                if time.monotonic() - tidied > TIDY:
-                    tidied = time.monotonic()
-                    self._tidy()
+                if self._in_hand and now - looked > LOOK:
+                    looked = now
+                    self._stop_cancelled()
+                if now - checked > FORGOTTEN:
+                    checked = now
+                    # of which the outcome could not be written, or whose claim was answered too late
+                    for id in self._tasks.give_back(self.id, list(self._in_hand)):
+                        log.warning("task %s was not finished", id)
                 task = None if self._free.empty() else self._tasks.claim(self.id)
-            except OmegaError as error:
-                log.warning("%s", error)
+            except Exception as error:
+                _warn(error)
                 self._stop.wait(1.0)
                 continue
             if task is not None:
-                with self._lock:
-                    self._running += 1
-                pool.submit(self._carry_out, self._free.get(), task)
+                child = self._free.get()
+                self._in_hand[task.id] = child
+                pool.submit(self._carry_out, child, task)
                 pause = 0.02
             else:
                 self._stop.wait(pause)
                 pause = min(pause * 1.2, 0.1)
 
+    def _stop_cancelled(self) -> None:
+        for id in self._tasks.to_stop(self.id):
+            child = self._in_hand.get(id)
+            if child is not None and id not in self._cancelled:
+                self._cancelled.add(id)
+                child.kill()
+
     def _carry_out(self, child: Child, task: Task) -> None:
         began = time.monotonic()
         try:
             answer = self._answer(child, task)
+            if self._is_for_later(task, answer):
+                log.warning("task %s is tried again: %s", task.id, answer["error"]["message"])
+                return
             kept = self._finish(task, answer)
             how = "failed" if "error" in answer else "done"
             log.info(
@@ -116,73 +134,114 @@ class Runner:
             )
             unused = [*task.temporary] if kept else [*task.temporary, *answer["temporary"]]
             actions.drop(actions.scope(self._om, task.bucket), unused)
-        except OmegaError as error:
-            log.warning("task %s: %s", task.id, error)
+        except Exception as error:
+            _warn(error, f"task {task.id}: ")
         finally:
-            with self._lock:
-                self._running -= 1
+            self._in_hand.pop(task.id, None)
+            self._cancelled.discard(task.id)
             self._free.put(child)
 
     def _answer(self, child: Child, task: Task) -> dict[str, Any]:
         try:
-            return child.run(task)
-        except (OSError, ValueError) as error:  # no process to be had, or no JSON from it
+            answer = child.run(task)
+        except Exception as error:  # no process to be had, or no JSON from it
             log.exception("task %s", task.id)
             child.close()
             failed = TaskFailed(f"{task.action} of model {task.name!r} could not be run here: {error}")
             return {"error": error_to_doc(failed), "temporary": []}
+        if task.id in self._cancelled and "error" in answer:
+            return {"error": error_to_doc(cancelled(task.action, task.name, task.id)), "temporary": []}
+        return answer
+
+    def _is_for_later(self, task: Task, answer: dict[str, Any]) -> bool:
+        # that the database went away under a task is not the task's fault
+        if answer.get("error", {}).get("error") != Unavailable.__name__:
+            return False
+        return bool(self._patiently(lambda: self._tasks.retry(task.id, self.id), seconds=3600))
 
     def _finish(self, task: Task, answer: dict[str, Any]) -> bool:
-        # a result must not be lost because the database is being restarted
+        is_cancelled = task.id in self._cancelled and "error" in answer
+
+        def finish(outcome: dict[str, Any]) -> bool:
+            # a result must not be lost because the database is being restarted
+            done = self._patiently(
+                lambda: self._tasks.finish(task.id, self.id, outcome, is_cancelled), seconds=3600
+            )
+            return bool(done)
+
         try:
-            return bool(self._patiently(lambda: self._tasks.finish(task.id, self.id, answer), 3600))
+            return finish(answer)
         except (Unavailable, TimedOut):
             raise
-        except (
-            OmegaError
-        ) as error:  # the result itself is refused: say so instead of leaving the task running
-            refused = {"error": error_to_doc(error), "temporary": []}
-            self._patiently(lambda: self._tasks.finish(task.id, self.id, refused))
+        except OmegaError as error:
+            # the result itself is refused: say so instead of leaving the task running
+            finish({"error": error_to_doc(error), "temporary": []})
             return False
 
     def _drain(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while self._running and time.monotonic() < end:
+        while self._in_hand and time.monotonic() < end:
             time.sleep(0.02)
-        if self._running:
+        if self._in_hand:
             # first give the tasks back: a killed child would be reported as the task's own fault
-            self._patiently(lambda: self._tasks.give_back(self.id))
+            with suppress(OmegaError):
+                self._patiently(lambda: self._tasks.give_back(self.id), seconds=3)
+            self._give_up.set()
             for child in self._children:
                 child.kill()
 
+    def _leave(self) -> None:
+        try:
+            for id in self._tasks.give_back(self.id):
+                log.warning("task %s was not finished", id)
+            self._tasks.leave(self.id)
+        except Exception as error:
+            _warn(error)
+
     def _beat(self) -> None:
-        while True:
+        # after a pause of the database or of this machine all look dead until they were heard of again
+        blind_until = 0.0
+        while not self._gone.is_set():
+            began = time.monotonic()
             try:
                 self._tasks.beat(
                     self.id,
                     host=platform.node(),
                     pid=os.getpid(),
                     slots=len(self._children),
-                    running=self._running,
+                    running=len(self._in_hand),
                 )
-                for id in self._tasks.recover():
+                for id in self._tasks.recover() if began > blind_until else ():
                     log.warning("task %s was left by a runner that died", id)
-            except OmegaError as error:
-                log.warning("%s", error)
-            if self._gone.wait(BEAT):
-                return
+            except Exception as error:
+                blind_until = time.monotonic() + DEAD_AFTER
+                _warn(error)
+            slept = time.time()
+            self._gone.wait(BEAT)
+            if time.time() - slept > BEAT + DEAD_AFTER / 2:
+                blind_until = time.monotonic() + DEAD_AFTER
 
-    def _patiently(self, do: Any, seconds: float = 60.0) -> Any:
+    def _patiently(self, do: Callable[[], Any], seconds: float = 60.0) -> Any:
         end = time.monotonic() + seconds
         while True:
             try:
                 return do()
             except (Unavailable, TimedOut):
-                if time.monotonic() > end:
+                if time.monotonic() > end or self._give_up.wait(0.5):
                     raise
-                time.sleep(0.5)
 
-    def _tidy(self) -> None:
+    def _keep_tidy(self) -> None:
+        collected = time.monotonic()
+        while not self._gone.is_set():
+            try:
+                is_due = time.monotonic() - collected > COLLECT
+                self._tidy(collect=is_due)
+                collected = time.monotonic() if is_due else collected
+            except Exception as error:
+                _warn(error)
+            self._gone.wait(TIDY)
+
+    def _tidy(self, collect: bool) -> None:
         in_use = self._tasks.in_use()
         limit = datetime.now(UTC) - ORPHAN_AFTER
         with translated():
@@ -192,9 +251,16 @@ class Runner:
             for meta in place.datasets.find(f"{actions.TEMPORARY}*", hidden=True):
                 if meta.name not in in_use and meta.created is not None and meta.created < limit:
                     place.datasets.drop(meta.name, missing_ok=True)
-            freed = place.datasets.gc()
-            if freed.objects:
+            if collect:  # it looks at every chunk in the database
+                freed = place.datasets.gc()
                 log.info("freed %s objects of %s bytes in bucket %s", freed.objects, freed.bytes, bucket)
+
+
+def _warn(error: Exception, where: str = "") -> None:
+    if isinstance(error, OmegaError):
+        log.warning("%s%s", where, error)
+    else:
+        log.error("%s%s", where, error, exc_info=error)
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -2,28 +2,34 @@
 
 A task is claimed by one atomic update, so any number of runners may look for work. Results stay for a day.
 All times are the server's, so clocks of clients and runners need not agree.
+
+A runner that was not heard of for 15 seconds is dead. The tasks it had in hand are then queued again, if
+doing them twice is the same as once (predict, score, ...) and this was the first try; the others (fit, ...)
+are lost: their error says so, and what they have stored by then stays. Runners see to that, and whoever waits
+for a task or asks for its status.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pymongo import ReturnDocument
 from pymongo.database import Database
 from pymongo.write_concern import WriteConcern
 
-from omegaml.errors import NotFound, TaskFailed
+from omegaml.errors import Conflict, InvalidInput, NotFound, TaskFailed
 from omegaml.mongo import translated
 from omegaml.runtime.base import Task, error_to_doc
 
 KEEP_RESULTS = 24 * 3600
+BEAT = 3.0
 DEAD_AFTER = 15.0
 ATTEMPTS = 2
 
-_ENDED = ("done", "failed", "lost")
+_ENDED = ("done", "failed", "lost", "cancelled")
 
 
 class Tasks:
@@ -46,22 +52,29 @@ class Tasks:
     # --- tasks
 
     def add(self, task: Task, repeatable: bool) -> None:
-        """Queue a task; `repeatable` says that it may run twice if its runner dies."""
-        with translated(self._url):
-            self._tasks.insert_one(
-                {
-                    "_id": task.id,
-                    "status": "queued",
-                    "task": task.to_json(),
-                    "action": task.action,
-                    "name": task.name,
-                    "bucket": task.bucket,
-                    "submitted": datetime.now(UTC),
-                    "attempts": 0,
-                    "repeatable": repeatable,
-                    "temporary": list(task.temporary),
-                }
-            )
+        """Queue a task; `repeatable` says that it may run twice if its runner dies.
+
+        Raises: Conflict if there is a task of that id.
+        """
+        doc = {
+            "status": "queued",
+            "task": task.to_json(),
+            "action": task.action,
+            "name": task.name,
+            "bucket": task.bucket,
+            "attempts": 0,
+            "repeatable": repeatable,
+            "temporary": list(task.temporary),
+        }
+        try:
+            with translated(self._url):
+                self._tasks.update_one(
+                    {"_id": task.id, "status": {"$exists": False}},
+                    {"$set": doc, "$currentDate": {"submitted": True}},
+                    upsert=True,
+                )
+        except Conflict:
+            raise Conflict(f"there is a task {task.id!r} already", task=task.id) from None
 
     def claim(self, runner: str) -> Task | None:
         """Take the oldest queued task for `runner`; None when there is none."""
@@ -71,18 +84,49 @@ class Tasks:
             "started": "$$NOW",
             "attempts": {"$add": ["$attempts", 1]},
         }
-        with translated(self._url):
-            doc = self._tasks.find_one_and_update(
-                {"status": "queued"},
-                [{"$set": started}],
-                sort=[("submitted", 1)],
-                return_document=ReturnDocument.AFTER,
-            )
-        return Task.from_json(doc["task"]) if doc else None
+        while True:
+            with translated(self._url):
+                doc = self._tasks.find_one_and_update(
+                    {"status": "queued"},
+                    [{"$set": started}],
+                    sort=[("submitted", 1)],
+                    return_document=ReturnDocument.AFTER,
+                )
+            if doc is None:
+                return None
+            try:
+                return Task.from_json(doc["task"])
+            except InvalidInput as error:
+                self.finish(doc["_id"], runner, {"error": error_to_doc(error)})
 
-    def finish(self, id: str, runner: str, answer: Mapping[str, Any]) -> bool:
+    def cancel(self, id: str) -> dict[str, Any] | None:
+        """Keep a task from running, or mark it so that its runner stops it.
+
+        Returns: `{bucket, temporary}`, what nobody else will drop; None if the task had ended already.
+        Raises: NotFound.
+        """
+        doc = self._find(id, {"status": 1, "bucket": 1, "action": 1, "name": 1, "temporary": 1})
+        while doc["status"] not in _ENDED:
+            if doc["status"] == "queued":
+                if self._end({"_id": id, "status": "queued"}, "cancelled", _cancelled(doc)):
+                    return {"bucket": doc["bucket"], "temporary": doc["temporary"]}
+            else:
+                with translated(self._url):
+                    query = {"_id": id, "status": "running"}
+                    if self._tasks.update_one(query, {"$set": {"cancel": True}}).matched_count:
+                        return {"bucket": doc["bucket"], "temporary": []}
+            doc = self._find(id, {"status": 1, "bucket": 1, "action": 1, "name": 1, "temporary": 1})
+        return None
+
+    def to_stop(self, runner: str) -> list[str]:
+        """Return the ids of tasks that `runner` has in hand and shall stop."""
+        with translated(self._url):
+            query = {"status": "running", "runner": runner, "cancel": True}
+            return [doc["_id"] for doc in self._tasks.find(query, {"_id": 1})]
+
+    def finish(self, id: str, runner: str, answer: Mapping[str, Any], is_cancelled: bool = False) -> bool:
         """Write the outcome of a task; False if the task was taken from `runner` meanwhile."""
-        status = "failed" if "error" in answer else "done"
+        status = "cancelled" if is_cancelled else "failed" if "error" in answer else "done"
         return self._end({"_id": id, "status": "running", "runner": runner}, status, answer)
 
     def _end(self, query: dict[str, Any], status: str, answer: Mapping[str, Any]) -> bool:
@@ -96,34 +140,57 @@ class Tasks:
         with translated(self._url):
             return self._tasks.update_one(query, [{"$set": change}]).modified_count == 1
 
-    def give_back(self, runner: str) -> list[str]:
-        """Requeue or give up what `runner` did not finish; return the ids."""
-        return self._release({"status": "running", "runner": runner})
+    def retry(self, id: str, runner: str) -> bool:
+        """Queue a task again that `runner` has; False where that must not, or was done."""
+        again = {"_id": id, "status": "running", "runner": runner, "repeatable": True}
+        again |= {"attempts": {"$lt": ATTEMPTS}, "cancel": {"$exists": False}}
+        with translated(self._url):
+            changed = self._tasks.update_one(again, {"$set": {"status": "queued", "runner": None}})
+        return changed.modified_count == 1
+
+    def give_back(self, runner: str, besides: Iterable[str] = ()) -> list[str]:
+        """Requeue or give up what `runner` has and is not in `besides`; return the ids."""
+        return self._release({"status": "running", "runner": runner, "_id": {"$nin": list(besides)}})
 
     def recover(self) -> list[str]:
         """Requeue or give up the tasks of runners that are no longer alive; return the ids."""
         alive = [runner["id"] for runner in self.runners()]
         return self._release({"status": "running", "runner": {"$nin": alive}})
 
-    def _release(self, query: dict[str, Any]) -> list[str]:
+    def recover_from_the_dead(self, id: str) -> None:
+        """Requeue or give up a task if its runner is no longer alive.
+
+        Takes some seconds then: after a pause of the database or of this machine, runners are heard of again
+        with their next beat.
+        """
+        if self._is_left(id):
+            time.sleep(BEAT + 1)
+            if runner := self._is_left(id):
+                self._release({"_id": id, "status": "running", "runner": runner})
+
+    def _is_left(self, id: str) -> str | None:
+        """Return the runner of a task if that is dead."""
         with translated(self._url):
-            found = list(
-                self._tasks.find(query, {"runner": 1, "repeatable": 1, "attempts": 1, "action": 1, "name": 1})
-            )
+            doc = self._tasks.find_one({"_id": id, "status": "running"}, {"runner": 1})
+        if doc is None or doc["runner"] in [runner["id"] for runner in self.runners()]:
+            return None
+        return str(doc["runner"])
+
+    def _release(self, query: dict[str, Any]) -> list[str]:
+        shown = {"runner": 1, "repeatable": 1, "attempts": 1, "action": 1, "name": 1, "cancel": 1}
+        with translated(self._url):
+            found = list(self._tasks.find(query, shown))
         released = []
         for doc in found:
             same = {"_id": doc["_id"], "status": "running", "runner": doc["runner"]}
-            if doc["repeatable"] and doc["attempts"] < ATTEMPTS:
+            if doc.get("cancel"):
+                done = self._end(same, "cancelled", _cancelled(doc))
+            elif doc["repeatable"] and doc["attempts"] < ATTEMPTS:
                 with translated(self._url):
                     changed = self._tasks.update_one(same, {"$set": {"status": "queued", "runner": None}})
                 done = changed.modified_count == 1
             else:
-                error = TaskFailed(
-                    f"{doc['action']} of model {doc['name']!r} was lost: its runner stopped while it ran",
-                    hint="see what it has done, then ask for it again",
-                    task=doc["_id"],
-                )
-                done = self._end(same, "lost", {"error": error_to_doc(error)})
+                done = self._end(same, "lost", {"error": error_to_doc(_lost(doc))})
             released += [doc["_id"]] if done else []
         return released
 
@@ -132,23 +199,27 @@ class Tasks:
 
         Raises: NotFound if there is none, or none any more.
         """
-        with translated(self._url):
-            doc = self._tasks.find_one({"_id": id})
-        if doc is None:
-            raise NotFound(f"there is no task {id!r}", hint="results are kept for 24 hours")
+        doc = self._find(id)
         answer = json.loads(doc["answer"]) if doc.get("answer") else None
         shown = {
             k: doc.get(k) for k in ("status", "action", "name", "bucket", "submitted", "started", "finished")
         }
         return {"id": id, **shown, "answer": answer}
 
+    def status(self, id: str) -> str:
+        """Return a task's status; reads no result. Raises NotFound."""
+        return str(self._find(id, {"status": 1})["status"])
+
     def ended(self, id: str) -> bool:
-        """Tell whether a task has ended; reads no result."""
+        """Tell whether a task has ended; reads no result. Raises NotFound."""
+        return self.status(id) in _ENDED
+
+    def _find(self, id: str, shown: Mapping[str, int] | None = None) -> dict[str, Any]:
         with translated(self._url):
-            doc = self._tasks.find_one({"_id": id}, {"status": 1})
+            doc = self._tasks.find_one({"_id": id}, shown)
         if doc is None:
             raise NotFound(f"there is no task {id!r}", hint="results are kept for 24 hours")
-        return doc["status"] in _ENDED
+        return doc
 
     def counts(self) -> dict[str, int]:
         """Return how many tasks are in each status."""
@@ -186,3 +257,20 @@ class Tasks:
         with translated(self._url):
             found = list(self._runners.aggregate(stages))
         return [{"id": doc.pop("_id"), **{k: v for k, v in doc.items() if k != "seen"}} for doc in found]
+
+
+def cancelled(action: str, name: str, id: str) -> TaskFailed:
+    """Return the error of a task that was cancelled."""
+    return TaskFailed(f"{action} of model {name!r} was cancelled", task=id, cancelled=True)
+
+
+def _cancelled(doc: Mapping[str, Any]) -> dict[str, Any]:
+    return {"error": error_to_doc(cancelled(doc["action"], doc["name"], doc["_id"]))}
+
+
+def _lost(doc: Mapping[str, Any]) -> TaskFailed:
+    return TaskFailed(
+        f"{doc['action']} of model {doc['name']!r} was lost: its runner stopped while it ran",
+        hint="see what it has done, then ask for it again",
+        task=doc["_id"],
+    )

@@ -35,17 +35,23 @@ def encode(obj: Any, spill: Spill | None = None) -> Any:
     Args:
         obj: JSON values, tuples, dicts with any keys, numpy arrays and scalars, scipy sparse matrices,
             pandas, Arrow and polars frames and series, bytes, dates, Decimal, UUID, and these nested.
-        spill: stores a large array or frame and returns its dataset's name; without one all is inline.
+        spill: keeps what is large and returns the name of the dataset it is in; without one all is inline.
     Raises: NotStorable, naming the type that cannot travel.
     """
-    data = _encode(obj, spill)
-    if spill is not None and isinstance(obj, list | tuple | dict):
-        text = json.dumps(data).encode()
-        if len(text) > INLINE:
-            import numpy as np
+    try:
+        data = _encode(obj, spill)
+    except RecursionError:
+        raise NotStorable(
+            "a value that contains itself, or is nested too deep, cannot be sent to the runtime"
+        ) from None
+    if spill is None or obj is None or type(obj) in (bool, int, float) or _is_reference(data):
+        return data
+    text = json.dumps(data).encode()
+    if len(text) <= INLINE:
+        return data
+    import numpy as np
 
-            return {"$value": "json", "data": _reference(spill(np.frombuffer(text, "u1")))}
-    return data
+    return {"$value": "json", "data": _reference(spill(np.frombuffer(text, "u1")))}
 
 
 def decode(data: Any, fetch: Fetch | None = None) -> Any:
@@ -57,17 +63,50 @@ def decode(data: Any, fetch: Fetch | None = None) -> Any:
     kind = data.get("$value")
     if kind is None:
         return {key: decode(value, fetch) for key, value in data.items()}
-    if kind == "dataset":
-        if fetch is None:
-            raise InvalidInput(f"dataset {data['name']!r} cannot be read here")
-        return fetch(data["name"])
-    if kind not in _DECODERS:
+    if not isinstance(kind, str) or kind not in _DECODERS:
         raise InvalidInput(f"a value of kind {kind!r} is not known to this version")
-    return _DECODERS[kind](data, fetch)
+    try:
+        return _DECODERS[kind](data, fetch)
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise InvalidInput(f"a value of kind {kind!r} cannot be read: {error!r}") from error
+
+
+def check(obj: Any) -> None:
+    """Raise NotStorable if a value could not be sent. Does not look into arrays and frames."""
+    root = type(obj).__module__.partition(".")[0]
+    if type(obj).__name__ == "MaskedArray" or root not in ("numpy", "pandas", "pyarrow", "polars", "scipy"):
+        encode(obj)
+
+
+def copied(obj: Any) -> Any:
+    """Return a value of its own; those that cannot be changed are given as they are."""
+    root = type(obj).__module__.partition(".")[0]
+    return obj.copy() if root in ("numpy", "pandas", "scipy") else obj
+
+
+def as_dataset(result: Any) -> Any:
+    """Return a model's answer in a form that datasets have: arrays of Python objects as series or frames."""
+    import numpy as np
+
+    if isinstance(result, np.ndarray) and result.dtype == object and result.ndim in (1, 2):
+        import pandas as pd
+
+        return pd.Series(result) if result.ndim == 1 else pd.DataFrame(result)
+    return result
+
+
+def _fetched(data: dict[str, Any], fetch: Fetch | None) -> Any:
+    if fetch is None:
+        raise InvalidInput(f"dataset {data['name']!r} cannot be read here")
+    return fetch(data["name"])
 
 
 def _reference(name: str) -> dict[str, str]:
     return {"$value": "dataset", "name": name}
+
+
+def _is_reference(data: Any) -> bool:
+    return isinstance(data, dict) and data.get("$value") == "dataset"
 
 
 def _text(data: bytes) -> str:
@@ -92,6 +131,8 @@ def _encode(obj: Any, spill: Spill | None) -> Any:
     root = type(obj).__module__.partition(".")[0]
     if root == "numpy":
         return _encode_numpy(obj, spill)
+    if root == "pandas" and (data := _encode_cell(obj)) is not None:
+        return data
     if root in ("pandas", "pyarrow", "polars"):
         return _encode_frame(obj, spill)
     if root == "scipy" and hasattr(obj, "tocsr"):
@@ -101,7 +142,11 @@ def _encode(obj: Any, spill: Spill | None) -> Any:
             return {"$value": kind, "data": obj.isoformat()}
     if type(obj) is Decimal or type(obj) is UUID:
         return {"$value": type(obj).__name__.lower(), "data": str(obj)}
-    raise NotStorable(
+    raise _refused(obj)
+
+
+def _refused(obj: Any) -> NotStorable:
+    return NotStorable(
         f"a value of type {type(obj).__module__}.{type(obj).__qualname__} cannot be sent to the runtime",
         hint="store it with om.datasets.put(...) and pass its name",
     )
@@ -110,6 +155,8 @@ def _encode(obj: Any, spill: Spill | None) -> Any:
 def _encode_numpy(obj: Any, spill: Spill | None) -> Any:
     import numpy as np
 
+    if not isinstance(obj, np.generic | np.ndarray) or isinstance(obj, np.ma.MaskedArray):
+        raise _refused(obj)  # np.asarray would forget the mask
     if isinstance(obj, np.generic):
         array = np.asarray(obj)
         if array.dtype.hasobject or array.dtype.names:
@@ -131,6 +178,23 @@ def _encode_numpy(obj: Any, spill: Spill | None) -> Any:
     }
 
 
+def _encode_cell(obj: Any) -> Any:
+    """Return what stands for a pandas scalar, None for anything else."""
+    import pandas as pd
+
+    if obj is pd.NA or obj is pd.NaT:
+        return {"$value": "NA" if obj is pd.NA else "NaT"}
+    if isinstance(obj, pd.Timestamp | pd.Timedelta):
+        return {"$value": "cell", "data": _encode_frame(pd.Series([obj]), None)}
+    return None
+
+
+def _decode_missing(data: dict[str, Any], fetch: Fetch | None) -> Any:
+    import pandas as pd
+
+    return getattr(pd, data["$value"])
+
+
 def _encode_frame(obj: Any, spill: Spill | None) -> Any:
     import bson
     import pyarrow as pa
@@ -140,9 +204,9 @@ def _encode_frame(obj: Any, spill: Spill | None) -> Any:
     try:
         table = codec.encode(obj)
     except (TypeError, AttributeError) as error:
-        raise NotStorable(
-            f"a value of type {type(obj).__qualname__} cannot be sent to the runtime"
-        ) from error
+        raise _refused(obj) from error
+    except NotStorable as error:
+        raise (_refused(obj) if str(error).endswith("is not a table") else error) from None
     if spill is not None and table.rows * len(table.schema.types) * 8 > 4 * INLINE:
         return _reference(spill(obj))
     columns = []
@@ -218,6 +282,10 @@ _DECODERS: dict[str, Callable[[dict[str, Any], Fetch | None], Any]] = {
     "date": lambda data, fetch: date.fromisoformat(data["data"]),
     "decimal": lambda data, fetch: Decimal(data["data"]),
     "uuid": lambda data, fetch: UUID(data["data"]),
+    "dataset": _fetched,
+    "NA": _decode_missing,
+    "NaT": _decode_missing,
+    "cell": lambda data, fetch: decode(data["data"], fetch).iloc[0],
     "json": lambda data, fetch: decode(json.loads(decode(data["data"], fetch).tobytes()), fetch),
     "array": _decode_array,
     "scalar": _decode_scalar,

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from omegaml.errors import InvalidInput, NotStorable
+from omegaml.errors import InvalidInput, Mismatch, NotStorable, OmegaError, TimedOut
 from omegaml.runtime import values
+from omegaml.runtime.base import error_from_doc, error_to_doc
 
 
 def there_and_back(value: Any, spill: Any = None, fetch: Any = None) -> Any:
@@ -149,3 +150,70 @@ def test_a_value_that_cannot_travel_is_refused_by_its_type() -> None:
 def test_a_kind_of_value_from_a_newer_version_is_refused() -> None:
     with pytest.raises(InvalidInput, match="hologram"):
         values.decode({"$value": "hologram"})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.ma.array([1, 2], mask=[0, 1]), np.random.RandomState(0), np.dtype("f8"), pd.Index([1]), {1, 2}],
+    ids=lambda v: type(v).__name__,
+)
+def test_what_would_not_come_back_equal_is_refused_by_its_type(value: Any) -> None:
+    with pytest.raises(NotStorable, match=f"{type(value).__qualname__} cannot be sent"):
+        values.encode(value)
+
+
+def test_a_list_that_contains_itself_is_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(NotStorable, match="contains itself"):
+        values.encode(endless)
+
+
+def test_cells_of_pandas_come_back() -> None:
+    times = [pd.Timestamp("2026-03-29 01:30", tz="Europe/Berlin"), pd.Timestamp(1), pd.Timedelta("1s")]
+    assert there_and_back(times) == times
+    assert there_and_back([pd.NaT, pd.NA])[0] is pd.NaT
+    assert there_and_back([pd.NaT, pd.NA])[1] is pd.NA
+    labels = np.array([pd.Timestamp("2026-01-01"), None], object)
+    assert there_and_back(labels).tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize(
+    "large",
+    ["ü" * values.INLINE, b"x" * values.INLINE, np.array(["label"] * 60_000, object)],
+    ids=["text", "bytes", "labels"],
+)
+def test_whatever_is_large_travels_by_name(large: Any) -> None:
+    shelf = Shelf()
+    data = values.encode(large, shelf.spill)
+    assert len(json.dumps(data)) < 200
+    np.testing.assert_array_equal(values.decode(data, shelf.__getitem__), large)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"$value": "array", "dtype": "<f8", "shape": [7], "data": "AAAA"},
+        {"$value": "array"},
+        {"$value": "decimal", "data": "one"},
+        {"$value": ["array"]},
+        {"$value": "bytes", "data": 7},
+    ],
+    ids=repr,
+)
+def test_a_value_that_is_damaged_is_refused(data: Any) -> None:
+    with pytest.raises(InvalidInput, match="value of kind"):
+        values.decode(data)
+
+
+class Theirs(TimedOut):
+    """An error of a plugin."""
+
+
+def test_an_error_travels_with_its_class_sentence_hint_and_details() -> None:
+    error = Mismatch("müsli", hint="try", missing=["a"], at=UUID(int=1), nan=float("nan"))
+    back = error_from_doc(json.loads(json.dumps(error_to_doc(error), allow_nan=False)))
+    assert (type(back), str(back)) == (Mismatch, str(error))
+    assert back.details == {"missing": ["a"], "at": str(UUID(int=1)), "nan": "NaN"}
+    assert type(error_from_doc(error_to_doc(Theirs("late")))) is TimedOut
+    assert type(error_from_doc({"error": "FromTheFuture", "message": "m"})) is OmegaError

@@ -1,0 +1,108 @@
+"""Child processes that carry out waiting calls: `OMEGA_RUNTIME=pool`, and every `map`.
+
+They are ended with the program that started them, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from omegaml.runtime import actions, values
+from omegaml.runtime.base import Finished, Promise, Task, error_from_doc
+from omegaml.runtime.child import Child
+from omegaml.runtime.local import LocalRuntime
+
+if TYPE_CHECKING:
+    from omegaml.omega import Omega
+
+
+class Pool:
+    """So many processes for one database; each is started when it is first needed.
+
+    Args:
+        processes: how many; the number of processors where not given.
+    """
+
+    def __init__(self, om: Omega, processes: int | None = None) -> None:
+        self._om = om
+        self._children = [Child(om.mongo_url, om.bucket) for _ in range(processes or os.cpu_count() or 1)]
+        self._free: queue.LifoQueue[Child] = queue.LifoQueue()
+        for child in self._children:
+            self._free.put(child)
+        self.close = weakref.finalize(self, _close, self._children)
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def run(self, task: Task) -> Promise:
+        """Carry out a task in the next process that is free; its promise has ended."""
+        child = self._free.get()
+        try:
+            answer = child.run(task)
+        except BaseException:
+            child.close()  # its answer to this task must not be taken for one to the next
+            raise
+        finally:
+            self._free.put(child)
+        scope = actions.scope(self._om, task.bucket)
+        try:
+            if "error" in answer:
+                return Finished(task.id, error=error_from_doc(answer["error"]))
+            return Finished(task.id, result=values.decode(answer["result"], scope.datasets.get))
+        finally:
+            actions.drop(scope, answer["temporary"])
+
+    def run_all(self, tasks: Sequence[Task]) -> list[Promise]:
+        """Carry out tasks in parallel and return, in order, when all have ended."""
+        with ThreadPoolExecutor(len(self._children)) as threads:
+            try:
+                return list(threads.map(self.run, tasks))
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                for child in self._children:
+                    child.kill()
+                raise
+
+
+class PoolRuntime(LocalRuntime):
+    """The local runtime with its waiting calls in child processes: a model that crashes ends only its own."""
+
+    def __init__(self, om: Omega, processes: int | None = None) -> None:
+        super().__init__(om)
+        self._processes = processes
+        self._pool: Pool | None = None
+
+    def submit(self, task: Task) -> Promise:
+        """Carry out a task in a child process, now; its promise has ended."""
+        if self._pool is None:
+            self._pool = Pool(self._om, self._processes)
+        try:
+            return self._pool.run(task)
+        finally:
+            self.release(task)
+
+    def keep(self, value: Any, bucket: str | None, waiting: bool) -> str:
+        """Store a value where child processes find it."""
+        return super().keep(value, bucket, waiting=False)
+
+    def close(self) -> None:
+        """End the processes; the next call starts new ones."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+
+def _close(children: Sequence[Child]) -> None:
+    for child in children:
+        child.close()
