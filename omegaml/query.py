@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from omegaml.errors import InvalidInput, Mismatch, NotFound
@@ -227,6 +228,10 @@ def is_missing(value: Any) -> bool:
     """Tell whether a single value is None, NaN, NaT or NA."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return True
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    if isinstance(value, complex):
+        return value != value
     return type(value).__name__ in ("NAType", "NaTType") or (
         getattr(getattr(value, "dtype", None), "kind", "") in "fcmM"
         and getattr(value, "shape", None) == ()
@@ -289,7 +294,8 @@ def to_mongo(expr: Expr, field: Callable[[str], str]) -> dict[str, Any]:
     """Return `expr` as a MongoDB filter document.
 
     Args:
-        field: gives the name of the field that holds a column.
+        field: gives the name of the field that holds a column. Where that is a `rows.Field`, the condition is
+            fitted to the column's type, and a value that does not compare with it refused.
     Source: operators as in https://www.mongodb.com/docs/manual/reference/operator/query/
     """
     if isinstance(expr, Not):
@@ -301,7 +307,13 @@ def to_mongo(expr: Expr, field: Callable[[str], str]) -> dict[str, Any]:
         return {word: [to_mongo(part, field) for part in expr.parts]}
     if not isinstance(expr, Cond):
         raise InvalidInput(f"{type(expr).__name__} is not a filter")
-    return {field(expr.column): _mongo_test(expr.op, expr.value)}
+    name = field(expr.column)
+    ctype = getattr(name, "type", None)
+    if ctype is not None:
+        from omegaml.backends.rowquery import query
+
+        return query(expr, str(name), ctype)
+    return {name: _mongo_test(expr.op, expr.value)}
 
 
 def _mongo_test(op: str, value: Any) -> dict[str, Any]:
@@ -314,16 +326,21 @@ def _mongo_test(op: str, value: Any) -> dict[str, Any]:
         values = [_bson(v) for v in value if not is_missing(v)]
         return {f"${op}": [*values, None, math.nan] if len(values) < len(value) else values}
     if op in TEXT_OPERATORS:
-        pattern = value if op == "regex" else re.escape(value)
-        start, end = "^" if op == "startswith" else "", r"\z" if op == "endswith" else ""
-        return {"$regex": f"{start}{pattern}{end}"}
+        return {"$regex": text_pattern(op, value)}
     return {f"${op}": _bson(value)}
+
+
+def text_pattern(op: str, value: str) -> str:
+    """Return one of TEXT_OPERATORS as a regular expression for the server, which takes no NUL in it."""
+    pattern = (value if op == "regex" else re.escape(value)).replace("\0", r"\x00")
+    return ("^" if op == "startswith" else "") + pattern + (r"\z" if op == "endswith" else "")
 
 
 def _bson(value: Any) -> Any:
     """Return what BSON has for a value of numpy or pandas."""
     if hasattr(value, "to_pydatetime"):
-        return value.to_pydatetime(warn=False)
+        # in UTC: the driver would be an hour out where the clock is put back
+        return (value if value.tz is None else value.tz_convert("UTC")).to_pydatetime(warn=False)
     if getattr(getattr(value, "dtype", None), "kind", "") == "M":
         import pandas as pd
 

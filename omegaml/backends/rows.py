@@ -18,8 +18,19 @@ import pandas as pd
 from omegaml.backends import rowbson
 from omegaml.backends.base import Rows, check_type
 from omegaml.backends.cells import INLINE_LEVELS, decode, encode, tag, untag
+from omegaml.backends.columnar.types import ColumnType
 from omegaml.backends.columnar.values import freqs_of, index_doc, index_from_doc, levels_of, row_index
-from omegaml.backends.rowtypes import COLUMNAR, from_stock_dtype, restore, stock_dtype, store
+from omegaml.backends.rowtypes import (
+    COLUMNAR,
+    column_type,
+    from_stock_dtype,
+    from_text,
+    restore,
+    stock_dtype,
+    stock_type,
+    store,
+    to_text,
+)
 from omegaml.errors import FormatTooNew, NotFound, NotStorable
 
 ROWID = "_om#rowid"
@@ -86,7 +97,7 @@ class SeriesRowsBackend:
         series.attrs = frame.attrs
         exact = payload.meta.get("omega") or {}
         if "series" in exact:
-            series.name = untag(exact["series"][0])
+            series.name = untag(from_text(exact["series"][0]))
         elif series.name == "None":
             series.name = None
         return series
@@ -107,7 +118,7 @@ def labels(meta: Meta) -> pd.Index:
     """The columns' labels, exactly."""
     exact = meta.get("omega") or {}
     if "columns" in exact:
-        return index_from_doc(exact["columns"])
+        return index_from_doc(from_text(exact["columns"]))
     own = [label for label, stored in meta["columns"] if not str(stored).startswith((INDEX, ROWID))]
     return pd.Index(own, dtype=object) if not all(isinstance(label, str) for label in own) else pd.Index(own)
 
@@ -121,17 +132,27 @@ def position(meta: Meta, text: str) -> int:
     raise NotFound(f"no column {text!r}", hint="columns: " + ", ".join(str(label) for label in own[:20]))
 
 
-def field_of(meta: Meta, text: str) -> str:
+class Field(str):
+    """The name of a field, and the type of the column that it holds where that is known."""
+
+    type: ColumnType | None = None
+
+
+def field_of(meta: Meta, text: str) -> Field:
     """The field that holds column or index level `text`. Raises NotFound."""
+    exact = meta.get("omega") or {}
     names = list((meta.get("idx_meta") or {}).get("names") or [None])
     try:
-        return data_fields(meta)[position(meta, text)]
+        at = position(meta, text)
+        stored, types = data_fields(meta), exact.get("types")
     except NotFound:
-        if text in names:
-            return index_fields(meta)[names.index(text)]
-        if text == "index" and len(names) == 1:
-            return index_fields(meta)[0]
-        raise
+        if text not in names and (text != "index" or len(names) > 1):
+            raise
+        at = names.index(text) if text in names else 0
+        stored, types = index_fields(meta), (exact.get("index") or {}).get("levels")
+    field = Field(stored[at])
+    field.type = column_type(types[at]) if types else stock_type(meta["dtypes"].get(field, "object"))
+    return field
 
 
 def _encode(frame: pd.DataFrame, series: list[Any] | None) -> Rows:
@@ -172,8 +193,8 @@ def _describe(index: pd.Index, types: list[Any]) -> dict[str, Any]:
     if isinstance(index, pd.RangeIndex):
         return {"names": names, "range": [index.start, index.step]}
     doc = {"names": names, "levels": types, "multi": isinstance(index, pd.MultiIndex)}
-    freqs = _kept("index", freqs_of, index)
-    return {**doc, "freq": list(freqs)} if any(freqs) else doc
+    freqs = list(_kept("index", freqs_of, index))
+    return {**doc, "freq": freqs} if any(freqs) else doc
 
 
 def _stock_meta(frame: pd.DataFrame, index_names: list[str], names: list[str]) -> dict[str, Any]:
@@ -198,7 +219,7 @@ def _stock_meta(frame: pd.DataFrame, index_names: list[str], names: list[str]) -
 
 def _kept(what: str, describe: Callable[..., Any], *args: Any) -> Any:
     try:
-        return describe(*args)
+        return to_text(describe(*args))
     except NotStorable as error:
         raise NotStorable(f"{what}: {error.message}", hint=error.hint) from None
 
@@ -252,7 +273,7 @@ def _decode(payload: Rows) -> pd.DataFrame:
     frame = pd.DataFrame(series, index=index, copy=False)
     frame.columns = own if take is None else own.take(positions)
     if "attrs" in exact:
-        frame.attrs = decode(exact["attrs"])
+        frame.attrs = decode(from_text(exact["attrs"]))
     if exact.get("unique"):
         frame.flags.allows_duplicate_labels = False
     return frame
@@ -264,7 +285,7 @@ def _row_index(meta: Meta, documents: Sequence[Mapping[str, Any]], row_ids: np.n
     if exact is not None and "range" in exact:
         start, step = exact["range"]
         at = _positions(meta["omega"]["parts"], row_ids)
-        name = untag(exact["names"][0])
+        name = untag(from_text(exact["names"][0]))
         if len(at) and at[-1] - at[0] != len(at) - 1:
             return pd.Index(start + step * at, name=name)
         first = start + step * int(at[0]) if len(at) else start
@@ -273,7 +294,9 @@ def _row_index(meta: Meta, documents: Sequence[Mapping[str, Any]], row_ids: np.n
     if exact is not None:
         arrays = [restore(cells, spec) for cells, spec in zip(columns, exact["levels"], strict=True)]
         freqs = exact.get("freq") if len(documents) == meta["rows"] else None
-        return row_index(arrays, [untag(name) for name in exact["names"]], freqs or (), exact["multi"])
+        return row_index(
+            arrays, [untag(from_text(name)) for name in exact["names"]], freqs or (), exact["multi"]
+        )
     if not fields:
         return pd.RangeIndex(len(documents))
     arrays = [

@@ -7,6 +7,7 @@ into an array equal to the one stored. Datetimes are kept in whole milliseconds,
 
 from __future__ import annotations
 
+import base64
 import datetime
 import math
 import uuid
@@ -34,6 +35,7 @@ LEVELS = 95
 _PER_MS = {"us": 1_000, "ns": 1_000_000}
 _PLAIN_CELLS = (bool, int, float, str, bytes, type(None), uuid.UUID)
 _NAT = np.iinfo(np.int64).min
+_BYTES = "base64"
 
 
 def store(label: str, values: Any) -> tuple[Field, Spec]:
@@ -43,7 +45,30 @@ def store(label: str, values: Any) -> tuple[Field, Spec]:
         type_ = type_of(values)
     except NotStorable as error:
         raise NotStorable(f"column {label}: {error.message}", hint=error.hint) from None
-    return _field(label, values, type_), type_.to_doc()
+    return _field(label, values, type_), to_text(type_.to_doc())
+
+
+def column_type(spec: Spec) -> ColumnType:
+    """Return the type that `store` described."""
+    return ColumnType.from_doc(from_text(spec))
+
+
+def to_text(doc: Any) -> Any:
+    """Return a description with its bytes as text: stock omegaml makes lists of bytes when it appends."""
+    if isinstance(doc, bytes):
+        return {_BYTES: base64.b64encode(doc).decode()}
+    if isinstance(doc, dict):
+        return {key: to_text(value) for key, value in doc.items()}
+    return [to_text(item) for item in doc] if isinstance(doc, list) else doc
+
+
+def from_text(doc: Any) -> Any:
+    """Return the description that `to_text` was given."""
+    if isinstance(doc, dict):
+        if _BYTES in doc:
+            return base64.b64decode(doc[_BYTES])
+        return {key: from_text(value) for key, value in doc.items()}
+    return [from_text(item) for item in doc] if isinstance(doc, list) else doc
 
 
 def _field(label: str, values: Any, type_: ColumnType) -> Field:
@@ -69,7 +94,7 @@ def _field(label: str, values: Any, type_: ColumnType) -> Field:
 
 def restore(cells: Sequence[Any], spec: Spec) -> Any:
     """Return the array that `store` was given, from its decoded cells."""
-    type_ = ColumnType.from_doc(spec)
+    type_ = column_type(spec)
     p, rows = type_.params, len(cells)
     match type_.kind:
         case "number":
@@ -121,7 +146,8 @@ def stock_type(name: str) -> ColumnType | None:
             dtype: Any = pd.api.types.pandas_dtype(name)
             return ColumnType("datetime_tz", {"unit": unit, "tz": tag_tz(dtype.tz)})
         found = pd.api.types.pandas_dtype(name)
-        return None if found.kind == "O" else type_of(pd.array([], dtype=found))
+        # stock does not keep categories
+        return None if found.kind == "O" and name != "string" else type_of(pd.array([], dtype=found))
     except (TypeError, ValueError, NotStorable):
         return None
 
@@ -130,7 +156,7 @@ def from_stock_dtype(name: str, cells: Sequence[Any]) -> Any:
     """The array for a column of which only the dtype's name is known; `object` where it does not fit."""
     type_ = stock_type(name)
     try:
-        if type_ is None or type_.kind in ("category", "object"):
+        if type_ is None:
             return objects(cells)
         return restore(cells, type_.to_doc())
     except (TypeError, ValueError, OverflowError, NotStorable):

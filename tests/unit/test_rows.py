@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from omegaml.backends.base import Rows
 from omegaml.backends.rows import RowsBackend, SeriesRowsBackend
 from omegaml.errors import NotStorable
 
@@ -217,3 +218,12 @@ def test_a_row_beyond_a_document_is_refused() -> None:
     big = RowsBackend().encode(pd.DataFrame({"x": ["a", "b" * (17 << 20)]}))
     with pytest.raises(NotStorable, match="row 1"):
         list(big.batches(0))
+
+
+def test_the_metadata_has_no_bytes_which_stock_would_change() -> None:
+    frame = labelled(pd.Index([("a", 1), 2.5], dtype=object, tupleize_cols=False)).astype("category")
+    frame.attrs = {"a": b"x"}
+    text = json.dumps(RowsBackend().encode(frame).meta)
+    assert (
+        RowsBackend().decode(Rows(2, RowsBackend().encode(frame).batches, json.loads(text)), 1).equals(frame)
+    )
