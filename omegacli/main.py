@@ -6,6 +6,8 @@ nothing but the standard library.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
 import sys
@@ -14,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from omegacli import console
-from omegaml.errors import InvalidInput, OmegaError
+from omegaml.errors import InvalidInput, OmegaError, StorageFull
 
 if TYPE_CHECKING:
     import typer
@@ -65,10 +67,13 @@ class Terminated(BaseException):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; every error is shown here and nowhere else."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _open_streams()
     # before parsing, so that a usage error is an envelope too
     console.options = console.Options(json="--json" in words[: _end_of_flags(words)])
     with suppress(ValueError):  # not in the main thread: the caller handles signals
         signal.signal(signal.SIGTERM, _terminate)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored on purpose
+            signal.signal(signal.SIGINT, _interrupt)
     try:
         code = _run(words)
         sys.stdout.flush()
@@ -161,6 +166,7 @@ def describe(command: Any, path: str) -> dict[str, Any]:
                 "kind": p.param_type_name,
                 "flags": list(p.opts) if p.param_type_name == "option" else [],
                 "value": None if getattr(p, "is_flag", False) else (p.metavar or str(p.type.name)),
+                "choices": list(getattr(p.type, "choices", ())) or None,
                 "required": bool(p.required),
                 "repeatable": bool(getattr(p, "multiple", False) or p.nargs == -1),
                 "help": getattr(p, "help", None),
@@ -224,6 +230,8 @@ def _root() -> None:
 def _report(exc: BaseException) -> int:
     """Show the error and return its exit code."""
     if isinstance(exc, SystemExit):
+        if isinstance(exc.__context__, BrokenPipeError):  # the parser makes 1 of it
+            return _silence()
         return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
     if isinstance(exc, KeyboardInterrupt):
         console.fail("INTERRUPTED", 130, "interrupted", None)
@@ -235,6 +243,9 @@ def _report(exc: BaseException) -> int:
         import traceback
 
         console.trace("".join(traceback.format_exception(exc)))
+    if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        exc = StorageFull("no space left for the output", hint="free some space, then try again")
+        _drop_output()
     if isinstance(exc, OmegaError):
         console.fail(exc.code, exc.exit_code, exc.message, exc.hint, exc.retry, exc.details)
         return exc.exit_code
@@ -286,15 +297,43 @@ def _terminate(number: int, frame: object) -> NoReturn:
     raise Terminated
 
 
+def _interrupt(number: int, frame: object) -> NoReturn:
+    # an instance, which C code that calls our streams passes on; pandas drops what Python's handler raises
+    raise KeyboardInterrupt
+
+
+def _open_streams() -> None:
+    """Open the standard streams that the caller has closed (`>&-`), and buffer output.
+
+    With PYTHONUNBUFFERED the stream of bytes is a raw one, which may write less than it is given.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115 (stays open)
+    raw = getattr(sys.stdout, "buffer", None)
+    if isinstance(raw, io.RawIOBase):
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), line_buffering=True)
+
+
 def _silence() -> int:
     """The reader of our output has gone: stop, without a word (141 is 128 + SIGPIPE)."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            os.dup2(devnull, stream.fileno())
-        except (OSError, ValueError):
-            continue
+    _discard(sys.stdout, sys.stderr)
     return 141
+
+
+def _drop_output() -> None:
+    """Forget what stdout holds if it cannot be written: Python would try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard(sys.stdout)
+
+
+def _discard(*streams: Any) -> None:
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        with suppress(OSError, ValueError):
+            os.dup2(devnull, stream.fileno())
 
 
 def _end_of_flags(words: Sequence[str]) -> int:

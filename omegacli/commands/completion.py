@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -28,9 +28,20 @@ def completion(shell: Annotated[Shell, typer.Argument(help="The shell.")]) -> No
     from omegacli.main import GLOBAL_FLAGS, build, describe
 
     tree = describe(typer.main.get_command(build(everything=True)), "omegacli")
-    flags = [flag[0] for flag in GLOBAL_FLAGS]
+    flags = [
+        Flag(long[2:], short, metavar is not None, help_) for long, short, _, metavar, help_ in GLOBAL_FLAGS
+    ]
     script = _fish(tree, flags) if shell is Shell.fish else _bash(tree, flags, zsh=shell is Shell.zsh)
     console.show("completion", {"shell": shell.value, "script": script}, text=script)
+
+
+class Flag(NamedTuple):
+    """A flag that every command takes."""
+
+    long: str
+    short: str | None
+    has_value: bool
+    help: str
 
 
 def _walk(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -42,34 +53,55 @@ def _walk(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str,
 
 def _words(node: dict[str, Any]) -> list[str]:
     names = [child["name"] for child in node["commands"]]
-    return names + [flag for p in node["params"] for flag in p["flags"] if flag.startswith("--")]
+    choices = [choice for p in node["params"] for choice in p["choices"] or () if p["kind"] == "argument"]
+    return names + choices + [flag for p in node["params"] for flag in p["flags"] if flag.startswith("--")]
 
 
-def _bash(tree: dict[str, Any], flags: list[str], *, zsh: bool) -> str:
+def _with_value(tree: dict[str, Any], flags: list[Flag]) -> list[str]:
+    """Every flag that takes the next word."""
+    own = [p["flags"] for _, node in _walk(tree) for p in node["params"] if p["flags"] and p["value"]]
+    ours = [[f"--{flag.long}", flag.short or ""] for flag in flags if flag.has_value]
+    return sorted({name for names in [*own, *ours] for name in names if name})
+
+
+def _bash(tree: dict[str, Any], flags: list[Flag], *, zsh: bool) -> str:
+    found = {path: _words(node) for path, node in _walk(tree)}
+    found["help"] = [*found[""], *found["help"]]
     cases = "\n".join(
-        f"        {shlex.quote(path)}) words={shlex.quote(' '.join(_words(node)))};;"
-        for path, node in _walk(tree)
+        f"        {shlex.quote(path)}) words={shlex.quote(' '.join(words))};;"
+        for path, words in found.items()
     )
     head = "autoload -U +X bashcompinit && bashcompinit\n" if zsh else ""
+    valued = "|".join(_with_value(tree, flags))
+    whole = "|".join(child["name"] for child in tree["commands"] if not child["commands"])
     return f"""{head}_omegacli() {{
-    local cur="${{COMP_WORDS[COMP_CWORD]}}" path="" words="" word i
+    local cur="${{COMP_WORDS[COMP_CWORD]}}" path="" words="" word skip="" i
     for ((i = 1; i < COMP_CWORD; i++)); do
         word="${{COMP_WORDS[i]}}"
-        case "$word" in -*) continue;; esac
-        case "$path" in *" "*) break;; esac
+        if [ -n "$skip" ]; then skip=""; continue; fi
+        case "$word" in {valued}) skip=1; continue;; -*) continue;; esac
+        case "$path" in *" "*|{whole}) continue;; esac
         path="${{path:+$path }}$word"
     done
+    COMPREPLY=()
+    if [ -n "$skip" ]; then return; fi
     case "$path" in
 {cases}
     esac
-    case "$cur" in -*) words="$words {" ".join(flags)}";; esac
+    case "$cur" in -*) words="$words {" ".join(f"--{flag.long}" for flag in flags)}";; esac
     COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }}
 complete -o default -F _omegacli omegacli"""
 
 
-def _fish(tree: dict[str, Any], flags: list[str]) -> str:
-    lines = [f"complete -c omegacli -l {flag[2:]}" for flag in flags]
+def _fish(tree: dict[str, Any], flags: list[Flag]) -> str:
+    lines = [
+        f"complete -c omegacli -l {flag.long}"
+        + (f" -s {flag.short[1:]}" if flag.short else "")
+        + (" -r" if flag.has_value else "")
+        + f" -d {shlex.quote(flag.help)}"
+        for flag in flags
+    ]
     for path, node in _walk(tree):
         seen = [f"__fish_seen_subcommand_from {word}" for word in path.split()]
         if node["commands"]:
@@ -85,7 +117,8 @@ def _fish(tree: dict[str, Any], flags: list[str]) -> str:
             for flag in param["flags"]:
                 if flag.startswith("--"):
                     about = (param["help"] or "").splitlines()[0] if param["help"] else ""
+                    name = f"{flag[2:]} -r" if param["value"] else flag[2:]
                     lines.append(
-                        f"complete -c omegacli -n {shlex.quote(when)} -l {flag[2:]} -d {shlex.quote(about)}"
+                        f"complete -c omegacli -n {shlex.quote(when)} -l {name} -d {shlex.quote(about)}"
                     )
     return "\n".join(lines)

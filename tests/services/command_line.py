@@ -39,13 +39,15 @@ class Cli:
                 io.TextIOWrapper(os.fdopen(os.dup(file.fileno()), mode))
                 for file, mode in ((given, "rb"), (out, "wb"), (err, "wb"))
             ]
-            before, signals = (sys.stdin, sys.stdout, sys.stderr), signal.getsignal(signal.SIGTERM)
+            before = sys.stdin, sys.stdout, sys.stderr
+            signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
             sys.stdin, sys.stdout, sys.stderr = streams
             try:
                 code = main(words)
             finally:
                 sys.stdin, sys.stdout, sys.stderr = before
-                signal.signal(signal.SIGTERM, signals)
+                for number, handler in signals.items():
+                    signal.signal(number, handler)
                 for stream in streams:
                     stream.close()
             out.seek(0)

@@ -207,9 +207,12 @@ def test_an_interrupted_get_leaves_no_file(cli: Cli) -> None:
     assert set(os.listdir(cli.folder)) == before
 
 
-def test_an_interrupted_put_leaves_nothing_visible(cli: Cli) -> None:
+@pytest.mark.parametrize(
+    "words", [["--format", "binary"], ["--format", "csv"], ["--format", "csv", "--chunksize", "100000"]]
+)
+def test_an_interrupted_put_leaves_nothing_visible(cli: Cli, words: list[str]) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "omegacli", "datasets", "put", "-", "f", "--format", "binary"],
+        [sys.executable, "-m", "omegacli", "datasets", "put", "-", "f", *words],
         env=cli.env,
         cwd=cli.folder,
         stdin=subprocess.PIPE,
@@ -217,7 +220,7 @@ def test_an_interrupted_put_leaves_nothing_visible(cli: Cli) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdin is not None
-    process.stdin.write(os.urandom(5_000_000))  # more than a pipe holds: it is being read when this returns
+    process.stdin.write(b"a,b\n" + b"1,2\n" * 1_250_000)  # more than a pipe holds: it is being read by now
     process.stdin.flush()
     process.send_signal(signal.SIGINT)
     process.wait(60)

@@ -249,6 +249,29 @@ def test_a_broken_pipe_is_no_error(env: dict[str, str]) -> None:
     assert done.stdout == "x\n" and done.stderr == ""
 
 
+def shell(env: dict[str, str], command: str) -> subprocess.CompletedProcess[str]:
+    (Path(env["HOME"]) / "omegacli").write_text(f'#!/bin/sh\nexec {sys.executable} -m omegacli "$@"\n')
+    (Path(env["HOME"]) / "omegacli").chmod(0o755)
+    env = {**env, "PATH": f"{env['HOME']}:{env['PATH']}"}
+    return subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_gone_is_141_without_a_word(env: dict[str, str], unbuffered: str) -> None:
+    """Without the buffer that main adds, a raw stream writes a part and says nothing of the rest."""
+    for words in ("help --json", "config list"):
+        command = f"omegacli {words} | true; echo ${{PIPESTATUS[0]}}"
+        done = shell({**env, "PYTHONUNBUFFERED": unbuffered}, command)
+        assert (done.stdout, done.stderr) == ("141\n", "")
+
+
+def test_closed_and_full_outputs_are_no_tracebacks(env: dict[str, str]) -> None:
+    assert shell(env, "omegacli config list >&-").returncode == 0
+    assert shell(env, "omegacli config list <&-").returncode == 0
+    done = shell(env, "omegacli config list >/dev/full")
+    assert done.returncode == 7 and done.stderr.startswith("error: no space left")
+
+
 def test_piped_output_is_tab_separated_and_has_no_escapes(env: dict[str, str]) -> None:
     done = run(env, "config", "list", "--show-origin")
     assert done.stdout.splitlines()[0] == "name\tvalue\torigin"
@@ -263,11 +286,35 @@ def test_completion_knows_every_command(env: dict[str, str], shell: str) -> None
         assert (word in script) == (word != "use-nothing")
 
 
+COMPLETED = {
+    "da": {"datasets"},
+    "datasets re": {"rename"},
+    "-c dev datasets re": {"rename"},
+    "--json datasets re": {"rename"},
+    "datasets put t.csv --ap": {"--append"},
+    "datasets put t.csv --dry": {"--dry-run"},
+    "datasets get --format ''": set(),
+    "completion z": {"zsh"},
+    "help mod": {"models"},
+}
+
+
 def test_completion_works_in_bash(env: dict[str, str]) -> None:
     (Path(env["HOME"]) / "c.sh").write_text(run(env, "completion", "bash").stdout)
-    ask = "source ~/c.sh; COMP_WORDS=(omegacli datasets re); COMP_CWORD=2; _omegacli; echo ${COMPREPLY[@]}"
-    done = subprocess.run(["bash", "-c", ask], env=env, capture_output=True, text=True, timeout=30)
-    assert done.stdout.split() == ["rename"], done.stderr
+    asked = [
+        f"COMP_WORDS=(omegacli {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); "
+        "_omegacli; echo ${COMPREPLY[@]}"
+        for words in COMPLETED
+    ]
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(["source ~/c.sh", *asked])],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    found = [set(line.split()) for line in done.stdout.splitlines()]
+    assert dict(zip(COMPLETED, found, strict=True)) == COMPLETED, done.stderr
 
 
 @pytest.mark.parametrize(
