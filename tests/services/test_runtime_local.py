@@ -16,7 +16,7 @@ from omegaml.runtime import connect
 from omegaml.runtime.local import LocalRuntime
 from tests.services.runtime_contract import RuntimeContract
 from tests.services.runtime_models import Counter, Leaver, Spoiler
-from tests.services.runtime_processes import stored
+from tests.services.runtime_processes import in_another_process, stored
 
 
 class TestInProcess(RuntimeContract):
@@ -49,6 +49,18 @@ def test_a_stored_model_is_trained_and_asked_by_name(om: Any, diabetes: pd.DataF
     predicted = model.predict("diabetes[^target]")
     assert predicted.shape == (len(diabetes),)
     assert 0.5 < model.score("diabetes[^target]", "diabetes[target]") < 0.6
+
+
+def test_a_model_put_here_is_trained_by_another_process_and_asked_here(
+    om: Any, om_url: str, diabetes: pd.DataFrame
+) -> None:
+    om.models.put(LinearRegression(), "sugar")
+    code = "import sys, omegaml as om; om.setup(mongo_url=sys.argv[1]);"
+    code += "print(om.runtime.model('sugar').fit('diabetes[^target]', 'diabetes[target]')['version'])"
+    assert in_another_process(code, om_url) == "2"
+    x = diabetes.drop(columns="target")
+    expected = LinearRegression().fit(x, diabetes["target"]).predict(x)
+    np.testing.assert_allclose(om.runtime.model("sugar").predict(x), expected)
 
 
 def test_values_are_taken_as_frames_arrays_and_lists(om: Any, fitted: Any, diabetes: pd.DataFrame) -> None:
