@@ -90,12 +90,25 @@ def _json(data: bytes, path: str) -> Any:
             except json.JSONDecodeError as e:
                 line = number + e.lineno
                 raise InvalidInput(f"{name} is no JSON: {e.msg} in line {line}, column {e.colno}") from None
+            except RecursionError:
+                raise InvalidInput(f"{name} is nested too deeply", hint="--format binary stores it") from None
     value = values if _is_lines(path) else values[0]
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-        import pandas as pd
-
-        return pd.DataFrame(value)
+        return _table(value)
     return value
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as a frame; integers too large for a float stay integers where a row lacks one."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    for label in [label for label, dtype in frame.dtypes.items() if dtype.kind == "f"]:
+        cells = [row.get(label) for row in rows]
+        if any(isinstance(cell, int) and abs(cell) > 1 << 53 for cell in cells):
+            is_whole = all(cell is None or isinstance(cell, int) for cell in cells)
+            frame[label] = pd.Series(cells, dtype="Int64" if is_whole else object)
+    return frame
 
 
 def _excel(data: bytes, path: str) -> Any:
@@ -104,13 +117,18 @@ def _excel(data: bytes, path: str) -> Any:
     import pandas as pd
 
     try:
-        return pd.read_excel(io.BytesIO(data))
+        with pd.ExcelFile(io.BytesIO(data)) as file:
+            first, *others = file.sheet_names
+            frame = pd.read_excel(file, sheet_name=first)
     except ImportError as e:
         raise InvalidInput(
             "Excel files need another package", hint=f"pip install {e.name or 'openpyxl'}"
         ) from None
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as e:
         raise InvalidInput(f"{called(path)} is no Excel file: {e}", hint="check --format") from None
+    if others:
+        console.warn(f"{called(path)} has {len(others) + 1} sheets; only the first, {first!r}, is stored")
+    return frame
 
 
 def _npy(data: bytes, path: str) -> Any:

@@ -199,5 +199,23 @@ def test_large_integers_stay_what_they_are(tmp_path: Path) -> None:
     big = 2**70 + 1
     (tmp_path / "o.json").write_text(f'[{{"n": {big}}}, {{"n": 1}}]')
     assert transfer.read_file(str(tmp_path / "o.json"))["n"].tolist() == [big, 1]
+    (tmp_path / "gap.json").write_text(f'[{{"n": {2**53 + 1}}}, {{"m": 1}}]')
+    frame = transfer.read_file(str(tmp_path / "gap.json"))
+    assert frame["n"].tolist() == [2**53 + 1, pd.NA] and frame["m"].dtype == float
     assert [int(n) for n in read(f"n\n{big}\n1\n".encode())["n"]] == [big, 1]
     assert read(b"n\n18446744073709551615\n")["n"].tolist() == [2**64 - 1]
+
+
+def test_a_json_too_deep_to_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(InvalidInput, match=r"deep\.json is nested too deeply"):
+        transfer.read_file(str(tmp_path / "deep.json"))
+
+
+def test_sheets_that_are_left_out_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("openpyxl")
+    with pd.ExcelWriter(tmp_path / "two.xlsx") as writer:
+        for name in ("north", "south"):
+            pd.DataFrame({"x": [1]}).to_excel(writer, sheet_name=name, index=False)
+    assert_frame_equal(transfer.read_file(str(tmp_path / "two.xlsx")), pd.DataFrame({"x": [1]}))
+    assert "2 sheets; only the first, 'north'" in capsys.readouterr().err
