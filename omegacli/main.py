@@ -283,7 +283,7 @@ def _usage(exc: BaseException) -> tuple[str, str] | None:
     if not message or "Missing" in str(format_message()):
         message = " ".join(str(format_message()).split())
     hint = f"see `{path} --help`"
-    near = getattr(exc, "possibilities", None)
+    near = getattr(exc, "possibilities", None) or _near_flags(getattr(exc, "option_name", None))
     if near:
         hint = f"did you mean {' or '.join(sorted(near))}? {hint}"
     elif ". Did you mean " in message:
@@ -291,6 +291,14 @@ def _usage(exc: BaseException) -> tuple[str, str] | None:
         hint = f"did you mean {suggestion} {hint}"
     message = message.rstrip(".").replace("Usage: ", "usage: ")
     return message[:1].lower() + message[1:], hint
+
+
+def _near_flags(name: str | None) -> list[str]:
+    """Global flags like `name`: the parser does not know them."""
+    import difflib
+
+    known = [long for long, *_ in GLOBAL_FLAGS]
+    return difflib.get_close_matches(name, known, 1) if name else []
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

@@ -184,6 +184,8 @@ def test_a_typo_gets_a_suggestion(env: dict[str, str]) -> None:
     assert done.returncode == 2 and "did you mean 'datasets'" in done.stderr
     done = run(env, "datasets", "lst")
     assert done.returncode == 2 and "'list'" in done.stderr
+    done = run(env, "datasets", "list", "--tiemout", "5")
+    assert done.returncode == 2 and "did you mean --timeout?" in done.stderr
     done = run(env, "datasets", "put", "a", "b", "--apend")
     assert done.returncode == 2 and "--append" in done.stderr
 
