@@ -156,9 +156,15 @@ class Local:
         """The state of every service, as found on this machine and not as last written down."""
         self.known()
         states = [observe.supervisor_state(self.layout)]
-        states += observe.service_states(self.layout, self._services(), self.account_url())
+        # what does not run is asked nothing, so that lost secrets hide no cluster that is down
+        url = self.account_url() if self._alive() else ""
+        states += observe.service_states(self.layout, self._services(), url)
         running = [state.state == "running" for state in states]
         return Status("ok" if all(running) else "degraded" if any(s.pid for s in states) else "down", states)
+
+    def _alive(self) -> bool:
+        found = [supervisor.find(self.layout, service) for service in self._services()]
+        return any(found) or processes.running(self.layout.process("supervisor")) is not None
 
     def wait(self) -> Status:
         """Wait until the status is ok. Raises: TimedOut naming what is not running."""
@@ -400,8 +406,7 @@ class Local:
         return any([_remove(path) for path in (self.layout.data, self.layout.secrets, self.layout.spec)])
 
     def _must_be_down(self, done: str) -> None:
-        services = [supervisor.find(self.layout, service) for service in self._services()]
-        if any(services) or processes.running(self.layout.process("supervisor")):
+        if self._alive():
             raise Conflict(f"services still run; data was not {done}", hint="omegacli cluster stop")
 
     def _remove_state(self, volumes: bool) -> bool:
@@ -429,10 +434,11 @@ class Local:
         """The error for a service that does not come up, with the last lines of its log, secrets masked."""
         mask = secrets.load(self.layout).mask
         tails = {
-            name: [mask(line) for line in observe.tail(self.layout.log(name), TAIL)] for name in services
+            name: [mask(line) for line in observe.last_words(self.layout.log(name), TAIL)]
+            for name in services
         }
         for name, lines in tails.items():
-            shown = [f"  {observe.readable(line)[:300]}" for line in lines]
+            shown = [f"  {observe.readable(line)[:200]}" for line in lines]
             self.warn("\n".join([f"{name} said last:", *shown]) if shown else f"{name} said nothing")
         name = services[-1]
         if observe.disk_is_full(self.layout):

@@ -17,6 +17,8 @@ from omegaml.errors import OmegaError
 BLOCK = 65536
 GIVES_UP = 3  # ends in a row after which a service counts as one that cannot run
 NOTHING_FREE = 128 * 2**20  # a file of MongoDB's journal takes 100 MiB
+_FIRST_WORDS = "MongoDB starting"
+_STACK = ("Frame", "BACKTRACE")
 # what MongoDB says after the error that matters
 _EMPTY_WORDS = ("Fatal assertion", "\n\n***aborting after fassert() failure\n\n", "Writing fatal message")
 
@@ -96,17 +98,24 @@ def disk_is_full(layout: Layout) -> bool:
 
 def reason(layout: Layout, service: str) -> str:
     """Why a service ended, as its own last error says: ": <that>"; empty if it does not."""
-    for line in reversed(tail(layout.log(service), 200)):
-        entry = _entry(line)
-        if entry and entry.get("s") in ("F", "E"):
-            said = entry.get("attr", {})
-            error = said.get("error") or said.get("message") or ""
-            if isinstance(error, dict):
-                error = error.get("errmsg") or error
-            if entry.get("msg") in _EMPTY_WORDS:
-                continue
-            return f": {entry.get('msg')}{f', {error}' if error else ''}"[:300]
-    return ""
+    entries = [entry for line in tail(layout.log(service), 300) if (entry := _entry(line))]
+    starts = [n for n, entry in enumerate(entries) if entry.get("msg") == _FIRST_WORDS]
+    entries = [e for e in entries[starts[-1] if starts else 0 :] if e.get("msg") not in _EMPTY_WORDS]
+    fatal = [entry for entry in entries if entry.get("s") == "F"]
+    # of errors the first is the cause and the others follow from it
+    errors = fatal[-1:] or [entry for entry in entries if entry.get("s") == "E"]
+    if not errors:
+        return ""
+    said = errors[0].get("attr", {})
+    words = [errors[0].get("msg"), *(said.get(key) for key in ("message", "error"))]
+    texts = (word.get("msg") or word.get("errmsg") if isinstance(word, dict) else word for word in words)
+    return ": " + ", ".join(str(text) for text in texts if text)[:300]
+
+
+def last_words(path: Path, lines: int) -> list[str]:
+    """The last lines of a log that mean something to people: no stack of a program's own functions."""
+    found = [line for line in tail(path, 10 * lines) if (_entry(line) or {}).get("msg") not in _STACK]
+    return found[-lines:]
 
 
 def readable(line: str) -> str:

@@ -518,6 +518,18 @@ def test_mongodbs_words_are_made_readable_and_its_last_error_is_the_reason(layou
     write_file(layout.log("mongodb"), f"{fatal}\n{after}\n" + '{"s": "I", "msg": "bye"}\n')
     assert observe.reason(layout, "mongodb") == ": Write failed, 28: No space left on device"
     assert observe.reason(layout, "runner") == ""
+    log = layout.log("mongodb").read_text()
+    errors = [
+        {"s": "E", "msg": "long ago"},
+        {"s": "I", "msg": "MongoDB starting"},
+        {"s": "E", "msg": "WiredTiger error message", "attr": {"error": -1, "message": {"msg": "bad file"}}},
+        {"s": "E", "msg": "WiredTiger error message", "attr": {"error": -2, "message": {"msg": "what now"}}},
+        {"s": "F", "msg": "Fatal assertion", "attr": {"msgid": 1}},
+        *({"s": "I", "msg": "Frame", "attr": {"frame": {"a": str(n)}}} for n in range(40)),
+    ]
+    write_file(layout.log("mongodb"), log + "".join(json.dumps(error) + "\n" for error in errors))
+    assert observe.reason(layout, "mongodb") == ": WiredTiger error message, bad file, -1"
+    assert "Fatal" in observe.last_words(layout.log("mongodb"), 30)[-1]
 
 
 # the supervisor, with small programs instead of MongoDB
