@@ -65,16 +65,25 @@ class Bench:
     ) -> dict[str, Timing]:
         """Return the timings of `ways` (None: a way that is not installed), and remember them."""
         self.say(f"{data}: {what}")
-        if not self.quick:
-            self.server.settle()
+        self.settle()
         timings = alternate(self.server, self.rounds(rounds), [w for w in ways if w is not None], warm)
         self.timings += [(f"{data}: {what}", t) for t in timings.values() if t.samples]
         return timings
+
+    def settle(self) -> None:
+        """Let nothing that was done run into the next measurement; with little data that is no matter."""
+        if not self.quick:
+            self.server.settle()
 
     def say(self, what: str) -> None:
         print(f"  {what}", file=sys.stderr, flush=True)
 
 
-def dropper(bench: Bench, name: str) -> Callable[[], Any]:
-    """Return what removes a dataset, whether or not it is there."""
-    return lambda: bench.om.datasets.drop(name, missing_ok=True)
+def dropper(bench: Bench, name: str) -> Callable[[], None]:
+    """Return what removes a dataset, if it is there, and has the server finish that."""
+
+    def drop() -> None:
+        bench.om.datasets.drop(name, missing_ok=True)
+        bench.settle()
+
+    return drop

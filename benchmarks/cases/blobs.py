@@ -62,6 +62,7 @@ def models(bench: Bench) -> list[Line]:
 
     def drop() -> None:
         om.drop(name, missing_ok=True)
+        bench.settle()
 
     put = bench.measure(
         data,
