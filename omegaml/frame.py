@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from omegaml.streams import Frames, constant_key, listed
 
 if TYPE_CHECKING:
     from omegaml.backends.columnar.schema import Schema
-    from omegaml.store.columns import Piece, Reader
+    from omegaml.store.reader import Piece, Reader
 
 BLOCK_ROWS = 65_536
 
@@ -229,6 +230,10 @@ class LazyFrame(Frames):
             frame = pd.concat([self._values(positions, piece) for piece in pieces], ignore_index=True)
             yield frame.iloc[places].reset_index(drop=True)
 
+    def _no_values(self, positions: Sequence[int]) -> pd.DataFrame:
+        made = [from_arrow([], self.reader.schema.types[i], 0) for i in positions]
+        return pd.DataFrame({n: pd.Series(v, dtype=v.dtype) for n, v in enumerate(made)})
+
     def _values(self, positions: Sequence[int], piece: Piece) -> pd.DataFrame:
         types = self.reader.schema.types
         made = [from_arrow([a], types[i], piece.rows) for i, a in zip(positions, piece.arrays, strict=True)]
@@ -238,7 +243,8 @@ class LazyFrame(Frames):
     def _pick(self, keys: Sequence[Any], labels: Sequence[Any]) -> Iterator[pd.DataFrame]:
         positions = [self._find(label) for label in [*keys, *labels]]
         once = list(dict.fromkeys(positions))
-        for values in self._sorted_values(once) if self._plan.order else self._plain_values(once):
+        rows = self._sorted_values(once) if self._plan.order else self._plain_values(once)
+        for values in chain([self._no_values(once)], rows):
             frame = values[[once.index(p) for p in positions]].set_axis(range(len(positions)), axis=1)
             yield frame if keys else constant_key(frame)
 

@@ -8,11 +8,13 @@ out as by `pandas.DataFrame.groupby`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from omegaml.errors import InvalidInput
 
@@ -63,32 +65,40 @@ def _is_pair(result: str, pair: Any) -> bool:
     return True
 
 
-def aggregate(
-    frames: Iterable[pd.DataFrame], keys: int, plan: Sequence[tuple[int, str]]
-) -> pd.DataFrame | None:
+def aggregate(frames: Iterable[pd.DataFrame], keys: int, plan: Sequence[tuple[int, str]]) -> pd.DataFrame:
     """Return one row per group, sorted by the keys, which are its index; its columns are 0, 1, ... of `plan`.
 
     Args:
-        frames: frames of equal columns, of which the first `keys` are the group's keys.
+        frames: at least one frame; all have equal columns, of which the first `keys` are the group's keys.
         plan: (position of the column, function) of each result column.
-    Returns: None if there is no group.
     Raises: InvalidInput for a function that a column's type does not have.
     """
     groups = _Plain(keys, 0, "size")
     partials = [_Plain(keys, i, f) if f in _COMBINE else _OTHERS[f](keys, i) for i, f in plan]
-    for frame in frames:
-        frame = frame.set_axis(range(frame.shape[1]), axis=1)
-        for partial in (groups, *partials):
-            try:
+    nothing = pd.DataFrame()
+    try:
+        for frame in frames:
+            frame = frame.set_axis(range(frame.shape[1]), axis=1)
+            nothing = frame.iloc[:0]
+            for partial in (groups, *partials):
                 partial.add(frame)
-            except TypeError as exc:
-                raise InvalidInput(f"the columns cannot be grouped so: {exc}") from exc
-    if not groups.stack:
-        return None
-    index = groups.result().index
+        if not groups.stack:
+            return _of_nothing(nothing, keys, plan)
+        index = groups.result().index
+        columns = {
+            i: _aligned(p.result(), index, **({"fill_value": 0} if isinstance(p, _Distinct) else {}))
+            for i, p in enumerate(partials)
+        }
+    except TypeError as exc:
+        raise InvalidInput(f"the columns cannot be grouped so: {exc}") from exc
+    return pd.DataFrame(columns, index=index)
+
+
+def _of_nothing(frame: pd.DataFrame, keys: int, plan: Sequence[tuple[int, str]]) -> pd.DataFrame:
+    by = [frame[k] for k in range(keys)]
+    index = _grouped(frame[0], by, sort=True).size().index
     columns = {
-        i: _aligned(p.result(), index, **({"fill_value": 0} if isinstance(p, _Distinct) else {}))
-        for i, p in enumerate(partials)
+        i: getattr(_grouped(frame[p], by, sort=True), function)() for i, (p, function) in enumerate(plan)
     }
     return pd.DataFrame(columns, index=index)
 
@@ -153,7 +163,7 @@ class _Plain(_Partial):
 
     def reduce(self, values: pd.Series, by: list[pd.Series]) -> pd.Series:
         if self.function == "sum":
-            values = _wide(values)
+            values = values.astype(_WIDER.get(values.dtype.name, values.dtype))
         return getattr(_grouped(values, by), self.function)()
 
     def combine(self, stacked: pd.Series, sort: bool = False) -> pd.Series:
@@ -164,7 +174,7 @@ class _Plain(_Partial):
         if self.dtype == object and self.function in ("min", "max", "first"):
             # pandas 3 makes text its string dtype
             return found.astype(object)
-        return _narrow(found, self.dtype) if self.function == "sum" else found
+        return _fitted(found, self.dtype) if self.function == "sum" else found
 
 
 class _Mean(_Partial):
@@ -205,10 +215,10 @@ class _Std(_Partial):
         return sums
 
     def result(self) -> pd.Series:
-        if not self.stack:
-            return pd.Series(dtype="float64")
-        found = super().result()
-        spread = np.sqrt(found["squares"] / (found["n"] - 1).where(found["n"] > 1))
+        spread = pd.Series(dtype="float64")
+        if self.stack:
+            found = super().result()
+            spread = np.sqrt(found["squares"] / (found["n"] - 1).where(found["n"] > 1))
         return _narrow(spread.astype(_real(pd.Series(dtype=self.dtype)).dtype), self.dtype)
 
 
@@ -232,15 +242,27 @@ class _Distinct(_Partial):
 
 _OTHERS: dict[str, Callable[[int, int], _Partial]] = {"mean": _Mean, "std": _Std, "nunique": _Distinct}
 
-_WIDER = {"float16": "float64", "float32": "float64", "Float32": "Float64"}
-
-
-def _wide(values: pd.Series) -> pd.Series:
-    return values.astype(_WIDER[values.dtype.name]) if values.dtype.name in _WIDER else values
+_FLOATS = {"float16": "float64", "float32": "float64", "Float32": "Float64"}
+_WIDER = {
+    **_FLOATS,
+    **{f"{kind}{bits}": f"{kind}64" for kind in ("int", "uint", "Int", "UInt") for bits in (8, 16, 32)},
+    **{f"{kind}{bits}[pyarrow]": f"{kind}64[pyarrow]" for kind in ("int", "uint") for bits in (8, 16, 32)},
+}
 
 
 def _narrow(values: pd.Series, dtype: Any) -> pd.Series:
-    return values.astype(dtype) if getattr(dtype, "name", "") in _WIDER else values
+    return values.astype(dtype) if getattr(dtype, "name", "") in _FLOATS else values
+
+
+def _fitted(sums: pd.Series, dtype: Any) -> pd.Series:
+    """Return sums in the type of the summed values where they fit into it, as pandas does."""
+    if getattr(dtype, "name", "") not in _WIDER or dtype.name in _FLOATS:
+        return _narrow(sums, dtype)
+    with suppress(TypeError, ValueError, OverflowError, pa.ArrowException):
+        fitted = sums.astype(dtype)
+        if (fitted == sums).all():
+            return fitted
+    return sums
 
 
 def _real(values: pd.Series) -> pd.Series:

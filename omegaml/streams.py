@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,9 @@ class Frames:
         """
         plan = aggregates(spec, named, list(self.columns))
         found = self._aggregate([], plan)
-        cells = [found.iloc[0, i] for i in range(len(plan))]
+        cells = [
+            _summed(found.iloc[0, i]) if a.function == "sum" else found.iloc[0, i] for i, a in enumerate(plan)
+        ]
         if spec is None or all(a.result == a.label for a in plan):
             return pd.Series(cells, index=pd.Index([a.result for a in plan], tupleize_cols=False))
         table: dict[Any, dict[str, Any]] = {}
@@ -83,7 +86,9 @@ class Frames:
             for key in keys:
                 if key not in labels:
                     raise NotFound(f"there is no column {key!r} in {side}")
-        return Joined(self, right, keys, how, suffixes)
+        joined = Joined(self, right, keys, how, suffixes)
+        joined._empty()  # refuses keys of types that do not compare
+        return joined
 
     def describe(self) -> pd.DataFrame:
         """Return count, mean, std, min, quartiles and max of the columns of numbers, as pandas does.
@@ -97,8 +102,7 @@ class Frames:
             raise InvalidInput("there are no columns of numbers to describe")
         table = {}
         for label in numeric:
-            parts = [f[1].dropna().to_numpy("float64") for f in self._pick([], [label])]
-            values = pd.Series(np.concatenate([*parts, np.empty(0)]))
+            values = pd.concat([frame[1].dropna() for frame in self._pick([], [label])])
             table[label] = values.describe(percentiles=list(QUANTILES))
         return pd.DataFrame(table)
 
@@ -106,7 +110,10 @@ class Frames:
         raise NotImplementedError
 
     def _pick(self, keys: Sequence[Any], labels: Sequence[Any]) -> Iterator[pd.DataFrame]:
-        """Yield frames of the columns `keys`, or a constant if there are none, then `labels`: 0, 1, ..."""
+        """Yield frames of the columns `keys`, or a constant if there are none, then `labels`: 0, 1, ...
+
+        The first has no rows, only types.
+        """
         raise NotImplementedError
 
     def _aggregate(self, keys: Sequence[Any], plan: Sequence[Aggregate]) -> pd.DataFrame:
@@ -114,25 +121,36 @@ class Frames:
         width = max(1, len(keys))
         places = [(width + labels.index(a.label), a.function) for a in plan]
         found = aggregate(self._pick(keys, labels), width, places)
-        if found is None:
-            found = _of_nothing(next(self._pick(keys, labels), None), width, places, bool(keys))
         if keys:
             found.index.names = list(keys)
+        elif not len(found):
+            first = next(self._pick([], labels))
+            found = pd.DataFrame(
+                {i: as_cells([_of_nothing(first.iloc[:0, p], f)]) for i, (p, f) in enumerate(places)}
+            )
         return found
 
 
-def _of_nothing(
-    frame: pd.DataFrame | None, width: int, places: Sequence[tuple[int, str]], keyed: bool
-) -> pd.DataFrame:
-    """Return the aggregates of no rows: none per group, or one for all that is zero or missing."""
-    if keyed:
-        names = range(width)
-        index = pd.MultiIndex.from_arrays([[]] * width) if width > 1 else pd.Index([], dtype=object)
-        if frame is not None:
-            index = frame.iloc[:0].set_axis(range(frame.shape[1]), axis=1).groupby(list(names)).size().index
-        return pd.DataFrame({i: [] for i in range(len(places))}, index=index)
-    zero = {i: [0 if f in ("count", "nunique", "sum") else np.nan] for i, (_, f) in enumerate(places)}
-    return pd.DataFrame(zero)
+def _of_nothing(values: pd.Series, function: str) -> Any:
+    """Return the aggregate of no values: zero, or missing."""
+    try:
+        return np.nan if function == "first" else getattr(values, function)()
+    except TypeError as exc:
+        raise InvalidInput(f"the column has no {function}: {exc}") from exc
+
+
+def _summed(value: Any) -> Any:
+    """Return the sum of a whole column of integers in 64 bits, as pandas does."""
+    if isinstance(value, np.integer):
+        return np.int64(value) if isinstance(value, np.signedinteger) else np.uint64(value)
+    return value
+
+
+def as_cells(values: list[Any]) -> np.ndarray:
+    """Return the values as they are, as a column of objects."""
+    cells = np.empty(len(values), object)
+    cells[:] = values
+    return cells
 
 
 def listed(by: Any) -> list[Any]:
@@ -173,7 +191,7 @@ class GroupBy:
     def size(self) -> pd.Series:
         """Return the number of rows of every group."""
         plan = [Aggregate(self.keys[0], "count", 0)]
-        return self.source._aggregate(self.keys, plan)[0].rename(None)
+        return self.source._aggregate(self.keys, plan)[0].rename(None).astype("int64")
 
 
 def _method(function: str) -> Callable[[GroupBy], Any]:
@@ -204,7 +222,7 @@ class Joined(Frames):
         for chunk in self._left.chunks():
             left = chunk.copy(deep=False)
             left[_ROW] = np.arange(len(left))
-            merged = left.merge(right, **self._how)
+            merged = self._merged(left, right)
             if len(merged):
                 # some versions of pandas give the rows of an inner join in another order
                 merged = merged.iloc[np.lexsort([merged.pop(_PARTNER), merged.pop(_ROW)])]
@@ -231,10 +249,16 @@ class Joined(Frames):
         return pd.concat(found or [self._empty()])
 
     def _empty(self) -> pd.DataFrame:
-        return self._left._empty().merge(self._right.head(0), **self._how)
+        return self._merged(self._left._empty(), self._right.head(0))
+
+    def _merged(self, left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
+        try:
+            return left.merge(right, **self._how)
+        except (ValueError, TypeError) as exc:
+            raise InvalidInput(f"the frames cannot be joined on {self._how['on']}: {exc}") from exc
 
     def _pick(self, keys: Sequence[Any], labels: Sequence[Any]) -> Iterator[pd.DataFrame]:
-        for chunk in self.chunks():
+        for chunk in chain([self._empty()], self.chunks()):
             frame = chunk[[*keys, *labels]].set_axis(range(len(keys) + len(labels)), axis=1)
             yield frame if keys else constant_key(frame)
 

@@ -198,6 +198,15 @@ def test_the_mean_of_huge_integers_and_the_spread_of_far_values_are_right():
     assert found["s"][0] == pytest.approx(frame["far"].std(), rel=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "Int8", "int8[pyarrow]"])
+def test_sums_of_small_integers_do_not_overflow(dtype):
+    frame = pd.DataFrame({"k": [0, 0, 0, 1], "x": pd.Series([100, 100, 100, 1], dtype=dtype)})
+    for size in (1, 2, 5):
+        got, wanted = lazy(frame, size).groupby("k")["x"].sum(), frame.groupby("k")["x"].sum()
+        assert_series_equal(got, wanted)
+        assert lazy(frame, size).agg({"x": "sum"})["x"] == 301
+
+
 def test_groups_are_counted_without_holding_the_rows(monkeypatch):
     monkeypatch.setattr(grouping, "STACKED_ROWS", 50)
     held: list[int] = []
@@ -253,6 +262,8 @@ def test_a_join_without_partners_is_empty_and_an_unknown_key_is_refused(sales):
     assert lazy(sales).join(other, on="year").get().shape == (0, len(sales.columns) + 1)
     with pytest.raises(NotFound, match="'zip'"):
         lazy(sales).join(other, on="zip")
+    with pytest.raises(InvalidInput, match="'year'"):
+        lazy(sales).join(other.assign(year="x"), on="year").get()
     with pytest.raises(InvalidInput, match="outer"):
         lazy(sales).join(other, on="year", how="outer")
 
