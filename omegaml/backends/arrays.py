@@ -25,8 +25,10 @@ class ArrayBackend:
                 f"an array of dtype {obj.dtype} holds Python objects",
                 hint="store it as a list (.tolist()), a Series, or with a fixed-size dtype",
             )
-        if _has_metadata(obj.dtype):
-            raise NotStorable("the array's dtype carries metadata, which the file format does not keep")
+        if _has_more(obj.dtype):
+            raise NotStorable(
+                "the array's dtype has metadata or is aligned, which the file format does not keep"
+            )
         out = io.BytesIO()
         try:
             np.save(out, obj, allow_pickle=False)
@@ -51,9 +53,10 @@ class ArrayBackend:
         return array
 
 
-def _has_metadata(dtype: np.dtype) -> bool:
-    if dtype.metadata:
+def _has_more(dtype: np.dtype) -> bool:
+    """Tell whether a dtype has what its description in the file does not have."""
+    if dtype.metadata or dtype.isalignedstruct:
         return True
     if dtype.subdtype is not None:
-        return _has_metadata(dtype.subdtype[0])
-    return any(_has_metadata(field[0]) for field in (dtype.fields or {}).values())
+        return _has_more(dtype.subdtype[0])
+    return any(_has_more(field[0]) for field in (dtype.fields or {}).values())

@@ -28,7 +28,9 @@ class FileBackend:
         if isinstance(obj, bytes | bytearray):
             return Blob(obj, {"python": type(obj).__name__}, len(obj))
         if isinstance(obj, memoryview):
-            return Blob(obj if obj.c_contiguous else obj.tobytes(), {"python": "bytes"}, obj.nbytes)
+            # readers slice it by bytes, whatever its items are
+            data = obj.cast("B") if obj.c_contiguous and obj.nbytes else obj.tobytes()
+            return Blob(data, {"python": "bytes"}, obj.nbytes)
         if isinstance(obj, str | Path):
             return _open(Path(obj))
         if isinstance(obj, io.TextIOBase):

@@ -91,7 +91,9 @@ def _is_plain(value: object) -> bool:
         return all(_is_plain(item) for item in value)
     if isinstance(value, dict) and kind is dict:
         return all(
-            type(k) is str and "\0" not in k and _is_text(k) and _is_plain(v) for k, v in value.items()
+            # the driver makes an object of its own of {"$ref": ...}
+            type(k) is str and "\0" not in k and k != "$ref" and _is_text(k) and _is_plain(v)
+            for k, v in value.items()
         )
     return False
 
@@ -117,11 +119,13 @@ def _split(items: Sequence[Any]) -> list[dict[str, Any]]:
     """Put the items into as few documents as hold them: one, unless they exceed MongoDB's limit."""
     plain = _plain(items)
     mark = {} if plain else {_MARK: True}
+    stored = items if plain else [_tag(item) for item in items]
+    if _size(stored) <= LIMIT:
+        return [{"data": stored, **mark}]
     docs: list[dict[str, Any]] = []
     part: list[Any] = []
     room = LIMIT
-    for item in items:
-        data = item if plain else _tag(item)
+    for data in stored:
         size = _size(data)
         if size > LIMIT:
             raise NotStorable(
