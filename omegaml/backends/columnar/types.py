@@ -126,14 +126,18 @@ def arrow_type(type_: pa.DataType) -> ColumnType:
 
 
 def string_dtype(params: dict[str, Any]) -> pd.StringDtype | None:
-    """Return pandas' string dtype, or None where this pandas has none that treats NaN as missing."""
+    """Return pandas' string dtype, or None where text is of no string dtype in this pandas.
+
+    pandas 2.2 has one that treats NaN as missing only as "pyarrow_numpy"; what is `str` in pandas 3 is object
+    there, for columns and labels.
+    """
     storage, na = params["storage"], params["na"]
     if na == "NA":
         return pd.StringDtype(storage)
     try:
-        return pd.StringDtype(storage, na_value=np.nan)
-    except TypeError:  # pandas < 2.3 knows it by another name, and only on Arrow
-        return pd.StringDtype("pyarrow_numpy") if storage == "pyarrow" else None
+        return pd.StringDtype(storage.removesuffix("_numpy"), na_value=np.nan)
+    except TypeError:
+        return pd.StringDtype(storage) if storage == "pyarrow_numpy" else None
 
 
 def bare(values: Any) -> Any:
@@ -155,7 +159,7 @@ def type_of(values: Any) -> ColumnType:
         return ColumnType("datetime_tz", {"unit": dtype.unit, "tz": cells.tag_tz(dtype.tz)})
     if isinstance(dtype, pd.StringDtype):
         na = "NA" if dtype.na_value is pd.NA else "nan"
-        return ColumnType("string", {"storage": dtype.storage.removesuffix("_numpy"), "na": na})
+        return ColumnType("string", {"storage": dtype.storage, "na": na})
     if isinstance(dtype, pd.CategoricalDtype):
         from omegaml.backends.columnar.values import index_doc  # an index has values, and they have types
 
