@@ -69,25 +69,20 @@ class Cond(Expr):
 
 
 @dataclass(frozen=True)
-class And(Expr):
+class _Parts(Expr):
+    parts: tuple[Expr, ...]
+
+    def conditions(self) -> Iterator[Cond]:
+        for part in self.parts:
+            yield from part.conditions()
+
+
+class And(_Parts):
     """All of `parts` match; without parts every row does."""
 
-    parts: tuple[Expr, ...]
 
-    def conditions(self) -> Iterator[Cond]:
-        for part in self.parts:
-            yield from part.conditions()
-
-
-@dataclass(frozen=True)
-class Or(Expr):
+class Or(_Parts):
     """At least one of `parts` matches."""
-
-    parts: tuple[Expr, ...]
-
-    def conditions(self) -> Iterator[Cond]:
-        for part in self.parts:
-            yield from part.conditions()
 
 
 @dataclass(frozen=True)
@@ -310,7 +305,7 @@ def to_mongo(expr: Expr, field: Callable[[str], str]) -> dict[str, Any]:
     name = field(expr.column)
     ctype = getattr(name, "type", None)
     if ctype is not None:
-        from omegaml.backends.rowquery import query
+        from omegaml.rowquery import query
 
         return query(expr, str(name), ctype)
     return {name: _mongo_test(expr.op, expr.value)}

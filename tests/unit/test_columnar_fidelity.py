@@ -94,12 +94,18 @@ def test_deep_cells_come_back_and_too_deep_ones_are_refused(wrap):
             encode(pd.DataFrame({"v": pd.Series([nested(levels, wrap)], dtype=object)})).column(0)
 
 
-def test_more_categories_or_columns_than_a_document_holds_are_refused():
-    many = pd.Categorical(np.random.default_rng(1).integers(0, 2**62, 2_000_000))
+def test_more_categories_or_columns_than_a_document_holds_are_refused(monkeypatch):
+    monkeypatch.setattr("omegaml.backends.columnar.schema.LIMIT", 100_000)
+    many = pd.Categorical(np.random.default_rng(1).integers(0, 2**62, 20_000))
     with pytest.raises(NotStorable, match="'many'"):
         encode(pd.DataFrame({"few": 1, "many": many}))
     with pytest.raises(NotStorable, match="columns"):
-        encode(pd.DataFrame([[0] * 400_000]))
+        encode(pd.DataFrame([[0] * 3000]))
+    few = pd.DataFrame({"many": many[:10].remove_unused_categories()})
+    with pytest.raises(NotStorable, match="'many'"):  # nor may they become too many
+        encode(few).schema.extend(
+            encode(pd.DataFrame({"many": many[10:].remove_unused_categories()[:9000]})).schema
+        )
 
 
 def test_a_dtype_without_a_counterpart_is_refused_by_the_name_of_its_column():
