@@ -113,10 +113,11 @@ def odd(draw: Any, kinds: Any = drawn.KINDS) -> tuple[pd.Series, str, Any]:
     """A column, an operator, and any value."""
     try:
         column = draw(drawn.columns(draw(st.integers(1, 8)), kinds))
-    except (TypeError, ValueError, ArithmeticError, NotImplementedError, pa.ArrowException):
-        reject()
+        cells = column.astype(object).tolist()
+    except (TypeError, ValueError, ArithmeticError, AttributeError, NotImplementedError, pa.ArrowException):
+        reject()  # pandas itself does not make such a column
     op = draw(st.sampled_from(OPERATORS))
-    own = [cell for cell in column.astype(object).tolist() if draw(st.booleans())] or [None]
+    own = [cell for cell in cells if draw(st.booleans())] or [None]
     one = ODD | st.sampled_from(own)
     return (
         column,
