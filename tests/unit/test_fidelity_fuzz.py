@@ -69,7 +69,7 @@ def test_a_frame_that_is_put_in_two_parts_is_the_frame(frame, cut, rows):
     except NotStorable:
         return
     for index in (got.index, frame.index):
-        if getattr(index, "freq", None) is not None:
+        if isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
             index.freq = None
     if isinstance(frame.index, pd.MultiIndex):  # its levels may have had a frequency
         frame.index = pd.MultiIndex.from_arrays(
