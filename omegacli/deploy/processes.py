@@ -45,7 +45,8 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        return self.boot == this_boot() and birth(self.pid) == self.born
+        # one that ended before it was looked at has no birth, and nor has a number that is free
+        return self.born != "" and self.boot == this_boot() and birth(self.pid) == self.born
 
     def save(self, path: Path) -> None:
         write_file(path, json.dumps(asdict(self)))

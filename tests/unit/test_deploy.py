@@ -485,6 +485,14 @@ def test_a_process_that_ended_but_was_not_waited_for_counts_as_gone():
     child.wait()
 
 
+def test_a_process_that_ended_before_it_was_written_down_is_gone():
+    child = subprocess.Popen(["true"])
+    eventually(lambda: not processes.birth(child.pid))
+    assert not processes.Process(child.pid, processes.birth(child.pid), "now").alive
+    child.wait()
+    assert not processes.Process(child.pid, processes.birth(child.pid), "now").alive
+
+
 def test_a_process_of_before_the_machine_was_started_again_is_gone(tmp_path):
     write_file(tmp_path / "me.json", "{}")
     me = processes.Process(os.getpid(), processes.birth(os.getpid()), "now", boot="another")
@@ -582,7 +590,7 @@ def test_a_service_that_ends_is_started_again_and_all_end_with_the_supervisor(la
     assert not pid_of(layout, "one") and not processes.birth(two)
 
 
-def test_a_service_that_cannot_run_is_told_apart_from_one_that_starts(layout, watching):
+def test_a_service_that_cannot_run_is_told_apart_from_one_that_starts(layout, watching, monkeypatch):
     watching(("mongodb", "echo no such luck; exit 3"))
     eventually(lambda: getattr(processes.load(layout.process("mongodb")), "failures", 0) >= 3)
 
@@ -591,6 +599,8 @@ def test_a_service_that_cannot_run_is_told_apart_from_one_that_starts(layout, wa
 
     eventually(lambda: state().state == "failed")
     assert "ends as soon as it is started" in state().message
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    assert f"the disk of {layout.root} is full" in state().message
 
 
 def test_a_full_disk_ends_no_supervisor_and_what_runs_is_written_down_later(layout, watching):
