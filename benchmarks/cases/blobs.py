@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -25,13 +28,17 @@ def files(bench: Bench) -> list[Line]:
     def same(found: bytes) -> None:
         assert found == content, "the file came back changed"
 
+    def remove() -> None:
+        path.unlink(missing_ok=True)
+
     put = bench.measure(
         data,
         "file put",
         7,
         [
             Way("omega|ml", lambda: om.put(content, name), before=dropper(bench, name)),
-            Way("local file", lambda: path.write_bytes(content), before=lambda: path.unlink(missing_ok=True)),
+            Way("local file", lambda: path.write_bytes(content), before=remove),
+            Way("synced file", lambda: synced(path, lambda file: file.write(content)), before=remove),
         ],
     )
     get = bench.measure(
@@ -44,7 +51,8 @@ def files(bench: Bench) -> list[Line]:
         ],
     )
     om.drop(name)
-    return against(data, "file put", put, "local file") + against(data, "file get", get, "local file")
+    lines = against(data, "file put", put, "local file") + against(data, "file put", put, "synced file")
+    return lines + against(data, "file get", get, "local file")
 
 
 def models(bench: Bench) -> list[Line]:
@@ -64,13 +72,17 @@ def models(bench: Bench) -> list[Line]:
         om.drop(name, missing_ok=True)
         bench.settle()
 
+    def remove() -> None:
+        path.unlink(missing_ok=True)
+
     put = bench.measure(
         data,
         "model put",
         7,
         [
             Way("omega|ml", lambda: om.put(model, name), before=drop),
-            Way("local file", lambda: joblib.dump(model, path), before=lambda: path.unlink(missing_ok=True)),
+            Way("local file", lambda: joblib.dump(model, path), before=remove),
+            Way("synced file", lambda: synced(path, lambda file: joblib.dump(model, file)), before=remove),
         ],
     )
     get = bench.measure(
@@ -83,7 +95,16 @@ def models(bench: Bench) -> list[Line]:
         ],
     )
     drop()
-    return against(data, "model put", put, "local file") + against(data, "model get", get, "local file")
+    lines = against(data, "model put", put, "local file") + against(data, "model put", put, "synced file")
+    return lines + against(data, "model get", get, "local file")
+
+
+def synced(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file that is on the disk afterwards, as what the product stores is."""
+    with path.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def forest(quick: bool) -> tuple[Any, np.ndarray]:
