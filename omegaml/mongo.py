@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
+import weakref
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pymongo import MongoClient, errors
+from pymongo import MongoClient, WriteConcern, errors
 from pymongo.uri_parser import parse_uri
 
 from omegaml.errors import (
@@ -24,11 +27,12 @@ from omegaml.errors import (
 
 _NOT_AUTHORIZED, _AUTH_FAILED, _TIME_LIMIT, _OUT_OF_DISK = 13, 18, 50, 14031
 _clients: dict[tuple[str, float], MongoClient[dict[str, Any]]] = {}
+_users: Counter[tuple[str, float]] = Counter()
 _lock = threading.Lock()
 
 
 def connect(url: str, timeout: float = 3.0) -> MongoClient[dict[str, Any]]:
-    """Return the process's client for `url`; makes no connection yet.
+    """Return the process's client for `url`; makes no connection yet. `disconnect` gives it back.
 
     Args:
         timeout: seconds to look for the server before Unavailable is raised.
@@ -43,12 +47,27 @@ def connect(url: str, timeout: float = 3.0) -> MongoClient[dict[str, Any]]:
                     appname="omegaml",
                     w=1,
                 )
+        _users[url, timeout] += 1
         return _clients[url, timeout]
+
+
+def disconnect(client: MongoClient[dict[str, Any]]) -> None:
+    """Give a client back; the last of its users closes it."""
+    with _lock:
+        for key in [k for k, v in _clients.items() if v is client]:
+            _users[key] -= 1
+            if _users[key] <= 0:
+                del _clients[key], _users[key]
+                client.close()
 
 
 def forget_clients() -> None:
     """Drop the clients of a parent process: a client must be made after the fork."""
     _clients.clear()
+    _users.clear()
+
+
+os.register_at_fork(after_in_child=forget_clients)
 
 
 def address(url: str) -> str:
@@ -69,6 +88,52 @@ def database_name(url: str) -> str:
             hint="OMEGA_MONGO_URL=mongodb://user:...@host:port/database",
         )
     return str(name)
+
+
+JOURNALED = WriteConcern(w=1, j=True)
+_indexed: dict[int, set[tuple[Any, ...]]] = {}
+
+
+def ensure_index(collection: Any, keys: list[tuple[str, int]], unique: bool = False) -> None:
+    """Create an index, where this process's client has not done so before."""
+    client = collection.database.client
+    if id(client) not in _indexed:  # by identity: clients of the same address are equal
+        _indexed[id(client)] = set()
+        weakref.finalize(client, _indexed.pop, id(client), None)
+    name = (collection.full_name, *keys)
+    if name not in _indexed[id(client)]:
+        collection.create_index(keys, unique=unique)
+        _indexed[id(client)].add(name)
+
+
+@contextmanager
+def unbroken(db: Any, what: str) -> Iterator[None]:
+    """Make sure that all that is written inside is there for good; the last write must be `JOURNALED`.
+
+    A server that is killed and starts again has lost what was not journaled yet, and the driver goes on with
+    the new one without a word. A journaled write vouches for all that went before, but to one process only.
+    Raises: Unavailable where the server was another one in the end.
+    """
+    before = _server_process(db.client)
+    if before is None:  # not connected yet
+        db.client.admin.command("ping")
+        before = _server_process(db.client)
+    yield
+    if _server_process(db.client) != before:
+        raise Unavailable(
+            f"MongoDB was restarted while {what} was written", hint="nothing was stored: try again"
+        )
+
+
+def _server_process(client: MongoClient[dict[str, Any]]) -> Any:
+    """What tells one run of the server that takes writes from another one.
+
+    Source: `topologyVersion` in the answer to `hello`
+    (https://www.mongodb.com/docs/manual/reference/command/hello/).
+    """
+    servers = client.topology_description.server_descriptions().values()
+    versions = [s.topology_version for s in servers if s.is_writable]
+    return versions[0]["processId"] if versions and versions[0] else None
 
 
 @contextmanager

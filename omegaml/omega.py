@@ -71,6 +71,7 @@ class Omega:
             with mongo.translated(self.mongo_url):
                 client.admin.command("ping")
         except AuthFailed:
+            mongo.disconnect(client)
             self.mongo_url = rest.mongo_url(self.config, refetch=True)
             client = mongo.connect(self.mongo_url, self.config.get("OMEGA_TIMEOUT"))
         return client
@@ -120,5 +121,10 @@ class Omega:
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""
-        if "db" in self.__dict__:
-            self.db.client.close()
+        from omegaml import mongo
+
+        db = self.__dict__.pop("db", None)
+        if db is not None:
+            mongo.disconnect(db.client)
+        for name in ("datasets", "models", "jobs", "scripts", "runtime"):
+            self.__dict__.pop(name, None)

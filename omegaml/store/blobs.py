@@ -15,7 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, cast
-from weakref import WeakKeyDictionary
 
 from bson import ObjectId
 from pymongo import WriteConcern
@@ -25,7 +24,7 @@ from pymongo.errors import PyMongoError
 
 from omegaml.backends.base import Backend, Blob
 from omegaml.errors import Corrupt, InvalidInput
-from omegaml.mongo import translated
+from omegaml.mongo import JOURNALED, ensure_index, translated, unbroken
 from omegaml.store.base import Added, Selection, Stale, Written
 from omegaml.store.names import Names
 
@@ -36,7 +35,6 @@ THREADS = 2
 QUEUE = 8
 
 _EXTENSIONS = {"sklearn.joblib": "omm", "model.joblib": "omm", "ndarray.bin": "np", "python.file": "file"}
-_indexed: WeakKeyDictionary[Any, set[tuple[str, str]]] = WeakKeyDictionary()
 
 
 class BlobStorage:
@@ -56,11 +54,12 @@ class BlobStorage:
             raise InvalidInput(f"{doc['name']!r} cannot be put in parts: it is a {doc['kind']}")
         prefix = self.names.files
         chunks = self.db[prefix].chunks.with_options(write_concern=WriteConcern(w=1))
-        files = self.db[prefix].files.with_options(write_concern=WriteConcern(w=1, j=True))
+        files = self.db[prefix].files.with_options(write_concern=JOURNALED)
         file_id = ObjectId()
         try:
-            with translated():
-                _ensure_indexes(self.db, prefix)
+            with translated(), unbroken(self.db, repr(doc["name"])):
+                ensure_index(self.db[prefix].chunks, [("files_id", 1), ("n", 1)], unique=True)
+                ensure_index(self.db[prefix].files, [("filename", 1), ("uploadDate", 1)])
                 length, digest = _write_chunks(chunks, file_id, payload.data)
                 files.insert_one(
                     {
@@ -94,9 +93,10 @@ class BlobStorage:
 
     def copy(self, doc: Mapping[str, Any], name: str) -> Written:
         """Store the file once more. Raises Stale where it is gone."""
-        files, chunks = self.db[self.names.files].files, self.db[self.names.files].chunks
+        files = self.db[self.names.files].files.with_options(write_concern=JOURNALED)
+        chunks = self.db[self.names.files].chunks
         file_id, old = ObjectId(), {"files_id": doc["gridfile"]}
-        with translated():
+        with translated(), unbroken(self.db, repr(name)):
             found = files.find_one({"_id": doc["gridfile"]})
             if found is None:
                 raise Stale(doc["name"])
@@ -303,15 +303,6 @@ def _split(data: Any) -> Iterator[bytes]:
             del rest[:CHUNK]
     if rest:
         yield bytes(rest)
-
-
-def _ensure_indexes(db: Database[Any], prefix: str) -> None:
-    """Create the two indexes of GridFS, once per process, database and prefix."""
-    done = _indexed.setdefault(db.client, set())
-    if (db.name, prefix) not in done:
-        db[prefix].chunks.create_index([("files_id", 1), ("n", 1)], unique=True)
-        db[prefix].files.create_index([("filename", 1), ("uploadDate", 1)])
-        done.add((db.name, prefix))
 
 
 def _try_delete(chunks: Collection[Any], file_id: ObjectId) -> None:

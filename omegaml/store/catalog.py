@@ -12,19 +12,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from pymongo import ReturnDocument, WriteConcern
+from pymongo import ReturnDocument
 
 from omegaml.errors import Conflict, NotFound
 from omegaml.metadata import COLLECTION, LATEST, Metadata
-from omegaml.mongo import translated
+from omegaml.mongo import JOURNALED, ensure_index, translated
 from omegaml.store.names import VERSIONS, Asked
 
 _NOUNS = {"data/": "dataset", "models/": "model", "jobs/": "job", "scripts/": "script"}
 _BRIEF = {"kind_meta.segs": 0, "kind_meta.inline": 0, "kind_meta.schema": 0}
-_JOURNALED = WriteConcern(w=1, j=True)
-_indexed: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 
 Doc = dict[str, Any]
 
@@ -183,13 +180,9 @@ class Catalog:
 
     @property
     def _documents(self) -> Any:
-        client, name = self.db.client, self.db.name
-        if name not in _indexed.setdefault(client, set()):
-            key = [("name", 1), ("bucket", 1), ("prefix", 1)]
-            with translated():
-                self.db[COLLECTION].create_index(key, unique=True)
-            _indexed[client].add(name)
-        return self.db[COLLECTION].with_options(write_concern=_JOURNALED)
+        with translated():
+            ensure_index(self.db[COLLECTION], [("name", 1), ("bucket", 1), ("prefix", 1)], unique=True)
+        return self.db[COLLECTION].with_options(write_concern=JOURNALED)
 
     def _older(self, doc: Doc) -> Sequence[Doc]:
         with translated():

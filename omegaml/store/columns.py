@@ -23,7 +23,7 @@ from omegaml.backends.columnar.codec import adapt
 from omegaml.backends.columnar.schema import Schema
 from omegaml.backends.columnar.values import plain
 from omegaml.errors import OmegaError
-from omegaml.mongo import translated
+from omegaml.mongo import JOURNALED, translated, unbroken
 from omegaml.store.base import Added, Selection, Written
 from omegaml.store.names import Names
 from omegaml.store.reader import Reader, select
@@ -41,6 +41,7 @@ class TableStorage:
     """Writes, reads and frees the chunks of tables."""
 
     def __init__(self, db: Any, names: Names) -> None:
+        self._db = db
         self._frames = db[names.frames]
 
     def write(self, payloads: Iterable[Table], doc: Mapping[str, Any]) -> Written:
@@ -50,12 +51,13 @@ class TableStorage:
         """
         manifest: dict[str, Any] = {}
         try:
-            for table in payloads:
-                if manifest:
-                    self._add(manifest, table)
-                else:
-                    manifest = {"id": ObjectId(), "schema": {}, "rows": 0, "bytes": 0, "segs": []}
-                    self._store(manifest, table, inline=True)
+            with unbroken(self._db, repr(doc["name"])):
+                for table in payloads:
+                    if manifest:
+                        self._add(manifest, table)
+                    else:
+                        manifest = {"id": ObjectId(), "schema": {}, "rows": 0, "bytes": 0, "segs": []}
+                        self._store(manifest, table, inline=True)
         except BaseException:
             self._undo(manifest)
             raise
@@ -66,8 +68,9 @@ class TableStorage:
         old = doc["kind_meta"]
         manifest = {**old, "segs": [], "bytes": 0}
         try:
-            for table in payloads:
-                self._add(manifest, table)
+            with unbroken(self._db, repr(doc["name"])):
+                for table in payloads:
+                    self._add(manifest, table)
         except BaseException:
             self._undo(manifest)
             raise
@@ -92,12 +95,11 @@ class TableStorage:
         """Store the chunks once more, under a fresh dataset id."""
         manifest = {k: v for k, v in doc["kind_meta"].items() if k != "retired"}
         made = {**manifest, "id": ObjectId()}
-        with translated():
+        frames = self._frames.with_options(write_concern=JOURNALED)
+        with translated(), unbroken(self._db, repr(name)):
             for seg in manifest["segs"]:
                 source = {"$match": segment_range(manifest["id"], seg["id"])}
-                self._frames.aggregate(
-                    [source, {"$set": {"_id.d": made["id"]}}, {"$merge": self._frames.name}]
-                )
+                frames.aggregate([source, {"$set": {"_id.d": made["id"]}}, {"$merge": frames.name}])
         return Written({"kind_meta": made}, made["bytes"])
 
     def free(self, doc: Mapping[str, Any]) -> None:
@@ -128,7 +130,8 @@ class TableStorage:
                 column.append(plain(array))
         made: dict[str, Any] = {"id": manifest["id"], "schema": {}, "rows": 0, "bytes": 0, "segs": []}
         try:
-            self._store(made, Table(reader.schema, rows, lambda i: pa.chunked_array(arrays[i])))
+            with unbroken(self._db, repr(doc["name"])):
+                self._store(made, Table(reader.schema, rows, lambda i: pa.chunked_array(arrays[i])))
         except BaseException:
             self._undo(made)
             raise
@@ -149,7 +152,7 @@ class TableStorage:
         """Store `table` behind what the manifest lists, in its types."""
         schema = Schema.from_doc(manifest["schema"])
         if manifest["rows"] or schema.types:
-            schema = schema.extend(table.schema)
+            schema = schema.extend(table.schema, manifest["rows"])
             table = adapt(table, schema)
         else:
             schema = table.schema

@@ -12,11 +12,12 @@ from typing import Any
 
 import bson
 from bson import ObjectId
+from pymongo.collection import Collection
 from pymongo.database import Database
 
 from omegaml.backends.base import Backend, Documents
 from omegaml.errors import Mismatch, OmegaError
-from omegaml.mongo import translated
+from omegaml.mongo import JOURNALED, translated, unbroken
 from omegaml.store.base import Added, Selection, Stale, Written
 from omegaml.store.names import Names
 
@@ -37,8 +38,8 @@ class DocumentsStorage:
         ids = [d["_id"] for d in docs]
         collection = self.names.fresh("data")
         try:
-            with translated():
-                self.db[collection].insert_many(docs)
+            with translated(), unbroken(self.db, repr(doc["name"])):
+                self._journaled(collection).insert_many(docs)
         except BaseException:
             self._undo(collection)
             raise
@@ -52,12 +53,17 @@ class DocumentsStorage:
             _check_append(payload, doc.get("kind_meta") or {}, doc)
             docs += [{"_id": ObjectId(), **d} for d in payload.docs]
         ids, collection = [d["_id"] for d in docs], doc["collection"]
-        with translated():
-            self.db[collection].insert_many(docs)
 
         def undo() -> None:
             with suppress(OmegaError), translated():
                 self.db[collection].delete_many({"_id": {"$in": ids}})
+
+        try:
+            with translated(), unbroken(self.db, repr(doc["name"])):
+                self._journaled(collection).insert_many(docs)
+        except BaseException:
+            undo()
+            raise
 
         change = {"$push": {"kind_meta.ids": {"$each": ids}}, "$set": {"objid": ids[-1]}}
         change["$inc"] = {"kind_meta.bytes": sum(len(bson.encode(d)) for d in docs)}
@@ -80,8 +86,9 @@ class DocumentsStorage:
     def copy(self, doc: Mapping[str, Any], name: str) -> Written:
         """Store the documents once more."""
         collection = self.names.fresh("data")
-        with translated():
-            self.db[doc["collection"]].aggregate([{"$match": _query(doc)}, {"$out": collection}])
+        with translated(), unbroken(self.db, repr(name)):
+            source = self._journaled(doc["collection"])
+            source.aggregate([{"$match": _query(doc)}, {"$out": collection}])
         meta: dict[str, Any] = doc.get("kind_meta") or {}
         fields = {"collection": collection, "objid": doc.get("objid"), "kind_meta": meta}
         return Written(fields, int(meta.get("bytes") or 0))
@@ -91,6 +98,9 @@ class DocumentsStorage:
         if doc.get("collection"):
             with translated():
                 self.db.drop_collection(doc["collection"])
+
+    def _journaled(self, collection: str) -> Collection[Any]:
+        return self.db[collection].with_options(write_concern=JOURNALED)
 
     def _undo(self, collection: str) -> None:
         with suppress(OmegaError), translated():

@@ -35,8 +35,9 @@ def check_name(name: str) -> str:
     """Return `name`. Raises InvalidInput where an object cannot be called so."""
     if not isinstance(name, str) or not name or len(name.encode()) > 500:
         raise InvalidInput(f"{name!r} cannot be a name", hint="1 to 500 characters")
-    if name.startswith("/") or name.endswith("/") or "//" in name or _FORBIDDEN.search(name):
-        raise InvalidInput(f"{name!r} cannot be a name", hint="leave out [ ] @ ^ * ? and a / at either end")
+    if name != name.strip("/ ") or "//" in name or _FORBIDDEN.search(name):
+        hint = "leave out [ ] @ ^ * ?, and a / or blank at either end"
+        raise InvalidInput(f"{name!r} cannot be a name", hint=hint)
     if name.rsplit("/", 1)[-1] in VERBS:
         raise InvalidInput(
             f"{name!r} ends in a word that the REST API uses as a verb", hint="choose another last part"

@@ -21,7 +21,7 @@ from omegaml.backends.base import Backend, Rows
 from omegaml.backends.rows import ROWID, data_fields, field_of, index_fields, position
 from omegaml.errors import InvalidInput, Mismatch
 from omegaml.metadata import COLLECTION
-from omegaml.mongo import translated
+from omegaml.mongo import JOURNALED, translated, unbroken
 from omegaml.query import Expr, Labels, to_mongo
 from omegaml.query import where as parse_where
 from omegaml.store.base import Added, Selection, Stale, Written
@@ -52,7 +52,7 @@ class RowsStorage:
         keys: list[_Key] = []
         size = 0
         try:
-            with translated():
+            with translated(), unbroken(self.db, repr(doc["name"])):
                 for payload in payloads:
                     if not meta:
                         meta = dict(payload.meta)
@@ -83,11 +83,11 @@ class RowsStorage:
 
         size = 0
         try:
-            for payload in payloads:
-                meta = dict(payload.meta)
-                keys = _index_keys(meta, meta.pop("indexes", ()))
-                _check_append(old, meta)
-                with translated():
+            with translated(), unbroken(self.db, repr(doc["name"])):
+                for payload in payloads:
+                    meta = dict(payload.meta)
+                    keys = _index_keys(meta, meta.pop("indexes", ()))
+                    _check_append(old, meta)
                     start = self._reserve(doc, payload.rows)
                     parts.append([start, start + payload.rows])
                     size += _insert(self.db, collection, payload.batches(start))
@@ -133,8 +133,9 @@ class RowsStorage:
 
     def copy(self, doc: Mapping[str, Any], name: str) -> Written:
         """Store the rows once more, with their indexes."""
-        collection, source = self.names.fresh("rows"), self.db[doc["collection"]]
-        with translated():
+        collection = self.names.fresh("rows")
+        source = self.db[doc["collection"]].with_options(write_concern=JOURNALED)
+        with translated(), unbroken(self.db, repr(name)):
             meta = _with_rows_of_stock(self.db, doc, dict(doc.get("kind_meta") or {}))
             source.aggregate([{"$match": _query(meta, None)}, {"$out": collection}])
             for index in source.list_indexes():
@@ -231,7 +232,7 @@ def _positions(meta: Mapping[str, Any], asked: Selection) -> list[int]:
 def _query(meta: Mapping[str, Any], where: Expr | None) -> dict[str, Any]:
     """The filter for the rows that belong to the dataset and match."""
     parts = (meta.get("omega") or {}).get("parts")
-    query = {} if where is None else to_mongo(where, lambda text: _filterable(meta, text))
+    query = {} if where is None else to_mongo(where, partial(field_of, meta))
     if parts is None:
         return query
     return {"$and": [query, _within(parts)]} if query else _within(parts)
@@ -258,7 +259,10 @@ def _check_append(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     for field, a, b in zip(data_fields(old), there["types"], here["types"], strict=True):
         if a != b:
             raise Mismatch(
-                f"column {field} has another dtype in the dataset than in the new rows", hint=f"{a}, {b}"
+                f"column {field} has another dtype in the dataset than in the new rows",
+                hint=f"both are of kind {a['kind']}, with other details: use astype with the dataset's dtype"
+                if a["kind"] == b["kind"]
+                else f"{a['kind']} in the dataset, {b['kind']} in the new rows",
             )
     if there["columns"] != here["columns"] or there.get("series") != here.get("series"):
         raise Mismatch("the rows to append have other column labels than the dataset")
@@ -289,7 +293,11 @@ def _insert(db: Database[Any], collection: str, batches: Iterable[tuple[memoryvi
             stop = min(max(stop, first + 1), last)
             data = bytes(buffer[offsets[first] : offsets[stop]])
             answer = db.command(
-                "insert", collection, documents=[_Sequence(data)], ordered=True, writeConcern={"w": 1}
+                "insert",
+                collection,
+                documents=[_Sequence(data)],
+                ordered=True,
+                writeConcern=JOURNALED.document,
             )
             for error in [*answer.get("writeErrors", ()), *filter(None, [answer.get("writeConcernError")])]:
                 raise WriteError(error.get("errmsg", "the server refused rows"), error.get("code"), error)
@@ -345,16 +353,6 @@ def _within(parts: Sequence[Sequence[int]]) -> dict[str, Any]:
             joined.append([a, b])
     ranges = [{ROWID: {"$gte": a, "$lt": b}} for a, b in joined]
     return ranges[0] if len(ranges) == 1 else {"$or": ranges} if ranges else {ROWID: {"$lt": 0}}
-
-
-def _filterable(meta: Mapping[str, Any], text: str) -> str:
-    field = field_of(meta, text)
-    types = (meta.get("omega") or {}).get("types")
-    if types and field in data_fields(meta):
-        kind = types[data_fields(meta).index(field)]["kind"]
-        if kind in ("timedelta", "period"):
-            raise InvalidInput(f"column {text!r} of type {kind} cannot be filtered in the rows format")
-    return field
 
 
 def _offsets(batch: bytes) -> list[int]:

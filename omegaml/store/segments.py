@@ -13,6 +13,7 @@ from bson import Binary, MaxKey, ObjectId
 
 from omegaml.backends.columnar.chunks import pack, stats, whole
 from omegaml.backends.columnar.types import ColumnType
+from omegaml.mongo import JOURNALED
 from omegaml.store.reader import GROUP_COLUMNS, THREADS
 
 DOCUMENT_BYTES = 15 << 20
@@ -51,10 +52,11 @@ class SegmentWriter:
         jobs = [(g, n) for n in range(self.chunks) for g in range(len(self.groups))]
         if len(jobs) == 1:
             document, size = self._chunk(jobs[0])
-            self.frames.insert_many([document, self._statistics(0)])
-            return size
-        size = sum(run(self._insert, jobs))
-        self.frames.insert_many([self._statistics(g) for g in range(len(self.groups))])
+            last = [document, self._statistics(0)]
+        else:
+            size = sum(run(self._insert, jobs))
+            last = [self._statistics(g) for g in range(len(self.groups))]
+        self.frames.with_options(write_concern=JOURNALED).insert_many(last)
         return size
 
     def _insert(self, job: tuple[int, int]) -> int:

@@ -639,8 +639,6 @@ def test_a_server_that_says_nothing_is_given_up_in_time(running: Machine) -> Non
     running.wait()
 
 
-# seldom: what a put sent to a server that was killed, its last step done by the one started after it
-@pytest.mark.xfail(reason="the store does not see that its server was another one in between", strict=False)
 def test_acknowledged_writes_survive_kills_of_mongod_and_others_fail_with_one_clear_error(
     running: Machine,
 ) -> None:

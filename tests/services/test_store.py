@@ -236,7 +236,7 @@ def test_missing_objects_are_named(om: Omega) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "/a", "a/", "a//b", "a[b", "a@b", "a^", "a*", "a\n", "x/predict", "run"]
+    "name", ["", " ", " a", "a ", "/a", "a/", "a//b", "a[b", "a@b", "a^", "a*", "a\n", "x/predict", "run"]
 )
 def test_names_that_cannot_be_asked_for_are_refused(om: Omega, name: str) -> None:
     with pytest.raises(errors.InvalidInput):
@@ -483,3 +483,23 @@ def test_two_that_put_a_new_name_do_not_both_believe_it_was_new(om: Omega) -> No
     om.datasets.gc(older_than=-1)
     om.datasets.drop("f")
     assert chunks(om) == 0
+
+
+def test_a_closed_platform_opens_again_and_closes_nobody_elses(om: Omega, om_url: str) -> None:
+    om.datasets.put([1], "f")
+    other = Omega(mongo_url=om_url)
+    assert other.datasets.get("f") == [1]
+    om.close()
+    om.close()
+    assert other.datasets.get("f") == [1]
+    assert om.datasets.get("f") == [1]
+    other.close()
+    assert om.datasets.get("f") == [1]
+
+
+def test_parts_of_one_frame_keep_its_index(om: Omega) -> None:
+    df = frame(LONG)
+    om.datasets.put(df[:10], "f")
+    om.datasets.put(df[10:20], "f", append=True)
+    om.datasets.put_parts([df[20:30], df[30:LONG]], "f", append=True)
+    assert_frame_equal(om.datasets.get("f"), df)

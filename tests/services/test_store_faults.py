@@ -17,6 +17,7 @@ from omegaml import mongo
 from omegaml.omega import Omega
 from omegaml.store import columns
 
+pytestmark = pytest.mark.once
 OLD, NEW = np.arange(4_000), np.arange(9_000)[::-1].copy()
 
 
