@@ -23,6 +23,8 @@ from omegaml.store.base import Stale
 from omegaml.store.blobs import CHUNK, BlobStorage
 from omegaml.store.names import Names
 
+pytestmark = pytest.mark.once
+
 NAMES = Names("omegaml", "data/")
 DOC = {"name": "some/file", "kind": "python.file"}
 SIZES = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 20 * CHUNK + 7]

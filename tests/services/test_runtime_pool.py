@@ -147,6 +147,8 @@ def test_a_child_holds_one_credential_and_means_the_same_platform(
 MAPPING = """
 import sys
 from omegaml.omega import Omega
+
+pytestmark = pytest.mark.once
 om = Omega(mongo_url=sys.argv[1])
 print("ready", flush=True)
 om.runtime.model("sleeper").map("predict", [[[300.0]]] * 2, processes=2)

@@ -33,6 +33,8 @@ from tests.services.runtime_processes import (
     wait_for,
 )
 
+pytestmark = pytest.mark.once
+
 __all__ = ["runner", "start_runner"]
 
 
