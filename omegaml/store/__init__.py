@@ -320,7 +320,10 @@ class Store:
     def getl(
         self, name: str, *, version: int | str | None = None, q: Q | None = None, **filters: Any
     ) -> LazyFrame:
-        """Return a lazy frame: filters, sorts, groups and joins in bounded memory, reads on `get()`."""
+        """Return a lazy frame: filters, sorts, groups and joins in bounded memory, reads on `get()`.
+
+        It is the dataset as it is now. Reading raises Conflict once that has been replaced or dropped.
+        """
         from omegaml.frame import LazyFrame
 
         asked = Asked.parse(name)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-from bson import Binary, MaxKey, ObjectId
+from bson import MaxKey, ObjectId
 
 from omegaml.backends.columnar.chunks import pack, stats, whole
 from omegaml.backends.columnar.types import ColumnType
@@ -85,7 +85,7 @@ class SegmentWriter:
     def _insert_parts(self, key: Mapping[str, Any], data: bytes) -> int:
         starts = range(0, len(data), DOCUMENT_BYTES)
         for p, at in enumerate(starts):
-            self.frames.insert_one({"_id": {**key, "p": p}, "b": Binary(data[at : at + DOCUMENT_BYTES])})
+            self.frames.insert_one({"_id": {**key, "p": p}, "b": data[at : at + DOCUMENT_BYTES]})
         return len(starts)
 
     def _statistics(self, g: int) -> dict[str, Any]:
@@ -114,8 +114,8 @@ def column_groups(count: int) -> list[range]:
 
 def chunk_fields(packed: Iterable[tuple[int, bytes]]) -> dict[str, Any]:
     """The fields of a chunk's document: every column's bytes and their checksum."""
-    items = [(f"c{i}", data) for i, data in packed]
-    return {"d": {k: Binary(v) for k, v in items}, "h": {k: zlib.crc32(v) for k, v in items}}
+    items = {f"c{i}": data for i, data in packed}
+    return {"d": items, "h": {k: zlib.crc32(v) for k, v in items.items()}}
 
 
 def segment_range(dataset: Any, segment: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ _READ = ipc.IpcReadOptions(use_threads=False)
 _TINY, _SMALL = 512, 64 * 1024  # bytes
 _PROBE = 4096  # values that are compressed for a try
 _WORTH = 0.9
+_STRONGER = 0.7  # zstd costs three times lz4, written and read, so it must give clearly fewer bytes
 _TEXT = 64  # code points of a string that the statistics keep
 
 
@@ -41,9 +42,7 @@ def pack(array: pa.Array | pa.ChunkedArray, type: ColumnType, codec: str = "zstd
     array = _dictionary(whole(array))
     batch = pa.record_batch([array], names=["v"])
     size = ipc.get_record_batch_size(batch)
-    options = _options(codec, size)
-    if options is not _PLAIN and not _saves(batch, options):
-        options = _PLAIN
+    options = _options(batch, codec, size)
     # categories may be added later, and their codes become wider: those chunks say how wide they are
     if array.type == type.arrow and type.kind != "category" and not _has_dictionary(array.type):
         message = _message(batch, options)
@@ -145,19 +144,22 @@ def _dictionary(array: pa.Array) -> pa.Array:
     return pa.DictionaryArray.from_arrays(indices, found.dictionary)
 
 
-def _options(codec: str, size: int) -> ipc.IpcWriteOptions:
+def _options(batch: pa.RecordBatch, codec: str, size: int) -> ipc.IpcWriteOptions:
+    """Return how to write the chunk; some values from its middle are compressed for a try."""
     if codec == "none" or size < _TINY:
         return _PLAIN
     # zstd takes longer to start than a small chunk takes to compress; the message says which it is
-    return _LZ4 if codec == "lz4" or size < _SMALL else _ZSTD
-
-
-def _saves(batch: pa.RecordBatch, options: ipc.IpcWriteOptions) -> bool:
-    rows = batch.num_rows
-    if rows <= 2 * _PROBE or any(_has_dictionary(field.type) for field in batch.schema):
-        return True
-    probe = batch.slice((rows - _PROBE) // 2, _PROBE)
-    return len(_message(probe, options)) < _WORTH * ipc.get_record_batch_size(probe)
+    has_zstd = codec == "zstd" and size >= _SMALL
+    if batch.num_rows <= 2 * _PROBE or any(_has_dictionary(field.type) for field in batch.schema):
+        return _ZSTD if has_zstd else _LZ4
+    probe = batch.slice((batch.num_rows - _PROBE) // 2, _PROBE)
+    worth = _WORTH * ipc.get_record_batch_size(probe)
+    quick = len(_message(probe, _LZ4))
+    if has_zstd:
+        small = len(_message(probe, _ZSTD))
+        if small < min(worth, _STRONGER * quick):
+            return _ZSTD
+    return _LZ4 if quick < worth else _PLAIN
 
 
 def _message(batch: pa.RecordBatch, options: ipc.IpcWriteOptions) -> pa.Buffer:
