@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from omegaml.errors import Conflict, InvalidInput, Mismatch
 from omegaml.runtime.base import Task
 from omegaml.runtime.inputs import check_rows, features, target, training_features
-from omegaml.runtime.turns import turn
 from omegaml.runtime.usercode import method_of, user_code
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def partial_fit(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -
     """Train the newest version further and store the next.
 
     If somebody else made a version meanwhile, it is trained again from that one, so that every call counts.
-    Raises: Conflict after so many tries, or if somebody put the model while its turn was held.
+    Raises: Conflict after so many tries.
     """
     for _ in range(TRIES):
         base = om.models.metadata(_bare(task.name))
@@ -146,25 +145,20 @@ def _put(
     from omegaml import backends
 
     name = _bare(task.name)
-    with turn(om, name):
-        newest = om.models.metadata(name)
-        if base is not None and (newest.id, newest.version) != (base.id, base.version):
-            return None
-        version = (newest.version or 0) + 1
-        meta = om.models.put(
-            model,
-            name,
-            format=backends.by_kind(newest.kind).name,
-            attributes={
-                "trained": {"version": version, "action": task.action, "task": task.id, **(about or {})}
-            },
-        )
-    if base is not None and meta.version != version:
-        raise Conflict(
-            f"model {name!r} was put by somebody else while it was trained: version {meta.version} goes on "
-            f"from version {base.version}, without what is in version {version}",
-            hint=f"train {name!r} again, on top of the version that shall count",
-            model=name,
-            version=meta.version,
-        )
-    return {"model": name, "version": meta.version, "kind": meta.kind}
+    for _ in range(TRIES):
+        newest = base or om.models.metadata(name)
+        trained = {"version": (newest.version or 0) + 1, "action": task.action, "task": task.id}
+        try:
+            meta = om.models.put(
+                model,
+                name,
+                format=backends.by_kind(newest.kind).name,
+                attributes={"trained": {**trained, **(about or {})}},
+                replaces=newest,
+            )
+        except Conflict:
+            if base is not None:
+                return None
+            continue
+        return {"model": name, "version": meta.version, "kind": meta.kind}
+    raise Conflict(f"model {name!r} is being trained by many at once", hint="try again")

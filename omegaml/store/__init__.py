@@ -62,6 +62,7 @@ class Store:
         index: Sequence[str] | None = None,
         tag: str | None = None,
         keep_versions: bool | None = None,
+        replaces: Metadata | None = None,
     ) -> Metadata:
         """Store `obj` as `name`, whole or not at all.
 
@@ -73,12 +74,15 @@ class Store:
             index: columns to index, where the format has indexes (rows).
             tag: a name for this version (`get("name@tag")`).
             keep_versions: keep what is replaced as a version. Models always do, datasets once asked for.
+            replaces: what `metadata(name)` said; if the object is another one or another version by now,
+                Conflict is raised and nothing changed.
         Raises: NotStorable (a value that would not come back equal; names the column), Conflict, Mismatch.
         """
         how: dict[str, Any] = {"format": format, "attributes": attributes, "index": index}
         if append:
             return self._append([obj], name, is_stream=False, **how)
-        return self._put([obj], name, replace=replace, tag=tag, keep_versions=keep_versions, **how)
+        how |= {"replace": replace, "tag": tag, "keep_versions": keep_versions, "replaces": replaces}
+        return self._put([obj], name, **how)
 
     def put_parts(
         self,
@@ -100,7 +104,7 @@ class Store:
         how: dict[str, Any] = {"format": format, "attributes": attributes, "index": index}
         if append:
             return self._append(parts, name, is_stream=True, **how)
-        return self._put(parts, name, replace=replace, tag=None, keep_versions=keep_versions, **how)
+        return self._put(parts, name, replace=replace, keep_versions=keep_versions, **how)
 
     def _put(
         self,
@@ -111,19 +115,19 @@ class Store:
         format: str | None,
         attributes: Mapping[str, Any] | None,
         index: Sequence[str] | None,
-        tag: str | None,
-        keep_versions: bool | None,
+        tag: str | None = None,
+        keep_versions: bool | None = None,
+        replaces: Metadata | None = None,
     ) -> Metadata:
         check_name(name)
         if tag is not None:
             check_tag(tag)
         old = self.catalog.find(name)
-        if old is not None and not replace:
-            raise self._taken(name)
+        self._check_place(name, old, replace, replaces)
         backend, payloads = self._encoded(parts, name, format, index)
         storage = self._storage(backend)
         written = storage.write(payloads, self._new(name, backend))
-        return self._flip(name, old, backend, written, replace, attributes, tag, keep_versions)
+        return self._flip(name, old, backend, written, replace, attributes, tag, keep_versions, replaces)
 
     def _encoded(
         self, parts: Iterable[Any], name: str, format: str | None, index: Sequence[str] | None
@@ -159,13 +163,17 @@ class Store:
         attributes: Mapping[str, Any] | None = None,
         tag: str | None = None,
         keep_versions: bool | None = None,
+        replaces: Metadata | None = None,
     ) -> Metadata:
         """Make what was written visible, in one change of the metadata document."""
         fields = self._fields(name, backend, written)
         for attempt in range(_RETRIES):
             old = self.catalog.find(name) if attempt else old
-            if old is not None and not replace:
-                break
+            try:
+                self._check_place(name, old, replace, replaces)
+            except Conflict:
+                self._storage(backend).free({**fields, "_id": None})
+                raise
             kept: Doc = dict((old or {}).get("attributes") or {})
             new = {
                 **fields,
@@ -189,9 +197,16 @@ class Store:
             if done:
                 return Metadata.from_doc(new)
         self._storage(backend).free({**fields, "_id": None})
-        if not replace:
-            raise self._taken(name)
         raise self._busy(name)
+
+    def _check_place(self, name: str, old: Doc | None, replace: bool, replaces: Metadata | None) -> None:
+        """Raise Conflict unless what has the name now may be replaced."""
+        if old is not None and not replace:
+            raise self._taken(name)
+        if replaces is None:
+            return
+        if old is None or (old["_id"], old.get("version")) != (replaces.id, replaces.version):
+            raise Conflict(f"{self.noun} {name!r} was changed by somebody else meanwhile", hint="try again")
 
     def _append(
         self,
@@ -229,7 +244,7 @@ class Store:
 
     def _make(self, parts: Iterable[Any], name: str, **how: Any) -> Metadata:
         try:
-            return self._put(parts, name, replace=False, tag=None, keep_versions=None, **how)
+            return self._put(parts, name, replace=False, **how)
         except Conflict:
             raise _Taken from None
 

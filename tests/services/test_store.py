@@ -503,3 +503,15 @@ def test_parts_of_one_frame_keep_its_index(om: Omega) -> None:
     om.datasets.put(df[10:20], "f", append=True)
     om.datasets.put_parts([df[20:30], df[30:LONG]], "f", append=True)
     assert_frame_equal(om.datasets.get("f"), df)
+
+
+def test_a_put_that_replaces_what_was_seen_refuses_anything_else(om: Omega) -> None:
+    seen = om.datasets.put(frame(1), "f")
+    om.datasets.put(frame(2), "f", replaces=seen)
+    with pytest.raises(errors.Conflict, match="'f' was changed"):
+        om.datasets.put(frame(LONG), "f", replaces=seen)
+    newest = om.datasets.metadata("f")
+    om.datasets.drop("f")
+    with pytest.raises(errors.Conflict, match="'f' was changed"):
+        om.datasets.put(frame(LONG), "f", replaces=newest)
+    assert not om.datasets.exists("f") and chunks(om) == 0
