@@ -26,6 +26,8 @@ from tests.services.runtime_contract import RuntimeContract
 from tests.services.runtime_models import Insider, Killer, Parent, Sleeper
 from tests.services.runtime_processes import ROOT, database, in_another_process, is_alive, stored, wait_for
 
+pytestmark = pytest.mark.once
+
 
 class TestInThePool(RuntimeContract):
     @pytest.fixture(scope="class")
@@ -147,8 +149,6 @@ def test_a_child_holds_one_credential_and_means_the_same_platform(
 MAPPING = """
 import sys
 from omegaml.omega import Omega
-
-pytestmark = pytest.mark.once
 om = Omega(mongo_url=sys.argv[1])
 print("ready", flush=True)
 om.runtime.model("sleeper").map("predict", [[[300.0]]] * 2, processes=2)
