@@ -6,6 +6,7 @@
     │   └── Mismatch          2  422   data that does not fit the model or the dataset it is meant for
     ├── NotFound              4  404
     ├── Conflict              5  409   the name is taken, or somebody else changed the object meanwhile
+    │   └── Stale             5  409   the object was replaced while it was read
     ├── ConfirmationNeeded    3  400
     ├── AuthFailed            6  401
     ├── Forbidden             6  403
@@ -81,6 +82,12 @@ class Conflict(OmegaError):
 
     exit_code = 5
     http_status = 409
+
+
+class Stale(Conflict):
+    """The object was replaced or dropped while it was read, and its data is gone."""
+
+    retry = True
 
 
 class ConfirmationNeeded(OmegaError):

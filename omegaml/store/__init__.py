@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from omegaml import backends
 from omegaml.backends.base import Backend, Blob, Documents, Payload, Rows, Table
-from omegaml.errors import Conflict, Corrupt, FormatTooNew, InvalidInput, Mismatch, OmegaError
+from omegaml.errors import Conflict, Corrupt, FormatTooNew, InvalidInput, Mismatch, OmegaError, Stale
 from omegaml.metadata import LATEST, Metadata
-from omegaml.store.base import Selection, Stale, Storage, Written
+from omegaml.store.base import Selection, Storage, Written
 from omegaml.store.catalog import Catalog, Doc, now, with_version
 from omegaml.store.names import Asked, Names, check_bucket, check_name, check_tag, is_hidden
 

@@ -6,18 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from omegaml.errors import Conflict, InvalidInput
+from omegaml.errors import InvalidInput, Stale
 
 if TYPE_CHECKING:
     from omegaml.backends.base import Backend
     from omegaml.query import Q
 
 
-class Stale(Conflict):
-    """The data that a metadata document names is gone: the object was replaced while it was read."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name!r} was replaced while it was read", hint="read it again")
+def stale(name: str) -> Stale:
+    """The error that says: the data that the metadata of `name` points at is gone."""
+    return Stale(f"{name!r} was replaced while it was read", hint="read it again")
 
 
 @dataclass(frozen=True)

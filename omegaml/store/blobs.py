@@ -23,9 +23,9 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from omegaml.backends.base import Backend, Blob
-from omegaml.errors import Corrupt, InvalidInput
+from omegaml.errors import Corrupt, InvalidInput, Stale
 from omegaml.mongo import JOURNALED, ensure_index, translated, unbroken
-from omegaml.store.base import Added, Selection, Stale, Written
+from omegaml.store.base import Added, Selection, Written, stale
 from omegaml.store.names import Names
 
 CHUNK = 1 << 20
@@ -99,7 +99,7 @@ class BlobStorage:
         with translated(), unbroken(self.db, repr(name)):
             found = files.find_one({"_id": doc["gridfile"]})
             if found is None:
-                raise Stale(doc["name"])
+                raise stale(doc["name"])
             fresh: list[dict[str, Any]] = [
                 {"$match": old},
                 {"$set": {"files_id": file_id}},
@@ -132,7 +132,7 @@ class BlobReader(io.BufferedIOBase):
         with translated():
             found = self._files.find_one({"_id": file_id})
         if found is None:
-            raise Stale(name)
+            raise stale(name)
         self.length: int = found["length"]
         self.sha256: str | None = (found.get("metadata") or {}).get("sha256")
         self.name = str(file_id)
@@ -197,7 +197,7 @@ class BlobReader(io.BufferedIOBase):
     def _missing(self, n: int) -> Corrupt | Stale:
         with translated():
             if self._files.find_one({"_id": self._id}, {"_id": 1}) is None:
-                return Stale(self._object)
+                return stale(self._object)
         return Corrupt(f"chunk {n} of the stored file {self._id} is missing", file=self.name)
 
     def _check_open(self) -> None:

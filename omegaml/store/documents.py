@@ -18,7 +18,7 @@ from pymongo.database import Database
 from omegaml.backends.base import Backend, Documents
 from omegaml.errors import Mismatch, OmegaError
 from omegaml.mongo import JOURNALED, translated, unbroken
-from omegaml.store.base import Added, Selection, Stale, Written
+from omegaml.store.base import Added, Selection, Written, stale
 from omegaml.store.names import Names
 
 
@@ -77,7 +77,7 @@ class DocumentsStorage:
         with translated():
             found = list(self.db[doc["collection"]].find(_query(doc)).sort("_id", 1))
         if ids is not None and len(found) != len(ids):
-            raise Stale(doc["name"])
+            raise stale(doc["name"])
         if ids is not None:
             places = {id: n for n, id in enumerate(ids)}
             found.sort(key=lambda d: places[d["_id"]])

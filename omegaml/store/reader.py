@@ -19,7 +19,7 @@ from omegaml.backends.columnar.schema import Schema
 from omegaml.errors import Corrupt
 from omegaml.mongo import translated
 from omegaml.query import Labels, mask, may_match, where
-from omegaml.store.base import Selection, Stale
+from omegaml.store.base import Selection, stale
 
 if TYPE_CHECKING:
     from omegaml.query import Expr
@@ -132,7 +132,7 @@ class Reader:
             inside = [c for c in chunks if c.segment == segment]
             st = found.get(segment)
             if st is None:
-                raise Stale(self._name)
+                raise stale(self._name)
 
             def column(text: str, st: Mapping[str, Any] = st) -> Any:
                 i = self.schema.find(text)
@@ -167,7 +167,7 @@ class Reader:
                     out.update({(chunk, i): self._decode(doc, i, chunk) for i in members})
                     seen += 1
                 if seen != len(keys):
-                    raise Stale(self._name)
+                    raise stale(self._name)
         return out
 
     def _decode(self, doc: Mapping[str, Any], i: int, chunk: _Chunk) -> pa.Array:
@@ -176,7 +176,7 @@ class Reader:
             keys = [{**doc["_id"], "c": i, "p": p} for p in range(data)]
             parts = {d["_id"]["p"]: d["b"] for d in self._frames.find({"_id": {"$in": keys}})}
             if len(parts) != data:
-                raise Stale(self._name)
+                raise stale(self._name)
             data = b"".join(parts[p] for p in range(data))
         if zlib.crc32(data) != doc["h"][f"c{i}"]:
             raise Corrupt(

@@ -24,7 +24,7 @@ from omegaml.metadata import COLLECTION
 from omegaml.mongo import JOURNALED, translated, unbroken
 from omegaml.query import Expr, Labels, to_mongo
 from omegaml.query import where as parse_where
-from omegaml.store.base import Added, Selection, Stale, Written
+from omegaml.store.base import Added, Selection, Written, stale
 from omegaml.store.names import VERSIONS, Names
 
 MESSAGE_BYTES = 32 << 20
@@ -127,7 +127,7 @@ class RowsStorage:
         listed = meta.get("rows")
         is_short = listed is not None and rows != listed and expr is None and asked.limit is None
         if is_short or (listed and not rows and asked.limit != 0 and self._is_gone(doc)):
-            raise Stale(doc["name"])
+            raise stale(doc["name"])
         payload = Rows(rows, lambda start: ((memoryview(batch), offsets) for batch, offsets in batches), meta)
         return backend.decode(payload, doc.get("format") or 0)
 
@@ -174,7 +174,7 @@ class RowsStorage:
         except OperationFailure as error:
             if error.code not in _GONE:
                 raise
-            raise Stale(doc["name"]) from error
+            raise stale(doc["name"]) from error
 
     def _is_gone(self, doc: Mapping[str, Any]) -> bool:
         with translated():

@@ -18,8 +18,7 @@ import pytest
 from pymongo.database import Database
 
 from omegaml.backends.base import Blob
-from omegaml.errors import Corrupt, InvalidInput, Mismatch
-from omegaml.store.base import Stale
+from omegaml.errors import Corrupt, InvalidInput, Mismatch, Stale
 from omegaml.store.blobs import CHUNK, BlobStorage
 from omegaml.store.names import Names
 
