@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from omegaml.backends.columnar.codec import decode
-from omegaml.backends.columnar.values import from_arrow
+from omegaml.backends.columnar.values import coded, from_arrow
 from omegaml.errors import InvalidInput, Mismatch
 from omegaml.query import And, Expr, Labels, Q, where
 from omegaml.streams import Frames, constant_key, listed
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from omegaml.store.reader import Piece, Reader
 
 BLOCK_ROWS = 65_536
+VALUE_ROWS = 200_000
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class LazyFrame(Frames):
         names = list(range(len(columns)))
         best: list[pd.DataFrame] = []
         for n, piece in enumerate(self._pieces(columns, ranged=False)):
-            keys = self._values(columns, piece).assign(row=_numbers(piece), piece=n)
+            keys = self._values(columns, [piece]).assign(row=_numbers(piece), piece=n)
             best.append(keys)
             if plan.stop is not None:
                 best = [_sorted(pd.concat(best, ignore_index=True), names, ways).head(plan.stop)]
@@ -219,33 +220,51 @@ class LazyFrame(Frames):
         rows = ranked["row"].to_numpy()
         return pieces, np.argsort(np.argsort(rows, kind="stable"), kind="stable")
 
-    def _plain_values(self, positions: list[int]) -> Iterator[pd.DataFrame]:
+    def _plain_values(self, positions: list[int], keys: int = 0) -> Iterator[pd.DataFrame]:
+        """Yield frames of some hundred thousand rows: with smaller ones most time goes into making them."""
+        waiting: list[Piece] = []
         for piece in self._pieces(positions):
-            yield self._values(positions, piece)
+            waiting.append(piece)
+            if sum(p.rows for p in waiting) >= VALUE_ROWS:
+                yield self._values(positions, waiting, keys)
+                waiting = []
+        if waiting:
+            yield self._values(positions, waiting, keys)
 
     def _sorted_values(self, positions: list[int]) -> Iterator[pd.DataFrame]:
         ranked = self._ranked()
         for start in range(0, len(ranked), BLOCK_ROWS):
             pieces, places = self._fetched(ranked.iloc[start : start + BLOCK_ROWS], positions)
-            frame = pd.concat([self._values(positions, piece) for piece in pieces], ignore_index=True)
+            frame = pd.concat([self._values(positions, [piece]) for piece in pieces], ignore_index=True)
             yield frame.iloc[places].reset_index(drop=True)
 
     def _no_values(self, positions: Sequence[int]) -> pd.DataFrame:
         made = [from_arrow([], self.reader.schema.types[i], 0) for i in positions]
         return pd.DataFrame({n: pd.Series(v, dtype=v.dtype) for n, v in enumerate(made)})
 
-    def _values(self, positions: Sequence[int], piece: Piece) -> pd.DataFrame:
-        types = self.reader.schema.types
-        made = [from_arrow([a], types[i], piece.rows) for i, a in zip(positions, piece.arrays, strict=True)]
+    def _values(self, positions: Sequence[int], pieces: Sequence[Piece], keys: int = 0) -> pd.DataFrame:
+        """Return the values of some columns; `keys`: how many of them only tell groups apart."""
+        types, rows = self.reader.schema.types, sum(piece.rows for piece in pieces)
+        made: list[Any] = []
+        is_coded = False
+        for n, i in enumerate(positions):
+            parts = [piece.arrays[n] for piece in pieces]
+            codes = coded(parts, rows) if n < keys == 1 and types[i].kind == "object" else None
+            is_coded = is_coded or codes is not None
+            made.append(from_arrow(parts, types[i], rows) if codes is None else codes)
         columns = {n: pd.Series(v, dtype=v.dtype, copy=False) for n, v in enumerate(made)}
-        return pd.DataFrame(columns, copy=False)
+        frame = pd.DataFrame(columns, copy=False)
+        frame.attrs["coded"] = is_coded
+        return frame
 
     def _pick(self, keys: Sequence[Any], labels: Sequence[Any]) -> Iterator[pd.DataFrame]:
         positions = [self._find(label) for label in [*keys, *labels]]
         once = list(dict.fromkeys(positions))
-        rows = self._sorted_values(once) if self._plan.order else self._plain_values(once)
+        rows = self._sorted_values(once) if self._plan.order else self._plain_values(once, len(keys))
         for values in chain([self._no_values(once)], rows):
-            frame = values[[once.index(p) for p in positions]].set_axis(range(len(positions)), axis=1)
+            frame = values
+            if once != positions:
+                frame = values[[once.index(p) for p in positions]].set_axis(range(len(positions)), axis=1)
             yield frame if keys else constant_key(frame)
 
     def _empty(self) -> pd.DataFrame:

@@ -75,14 +75,15 @@ def aggregate(frames: Iterable[pd.DataFrame], keys: int, plan: Sequence[tuple[in
     """
     groups = _Plain(keys, 0, "size")
     partials = [_Plain(keys, i, f) if f in _COMBINE else _OTHERS[f](keys, i) for i, f in plan]
-    nothing = pd.DataFrame()
+    nothing: pd.DataFrame | None = None
     try:
         for frame in frames:
-            frame = frame.set_axis(range(frame.shape[1]), axis=1)
-            nothing = frame.iloc[:0]
+            frame = _coded(frame, keys)
+            nothing = frame.iloc[:0] if nothing is None else nothing
             for partial in (groups, *partials):
                 partial.add(frame)
         if not groups.stack:
+            assert nothing is not None
             return _of_nothing(nothing, keys, plan)
         index = groups.result().index
         columns = {
@@ -111,6 +112,18 @@ def _aligned(found: pd.Series, index: pd.Index, **fill: int) -> pd.Series:
     return found if found.index.equals(index) else found.reindex(index, **fill)
 
 
+def _coded(frame: pd.DataFrame, keys: int) -> pd.DataFrame:
+    """Look the objects of a single key up once, and not again for every result column."""
+    frame = frame.copy(deep=False)
+    frame.columns = range(frame.shape[1])
+    if keys != 1 or frame[0].dtype != object or not len(frame):
+        return frame
+    codes, found = pd.factorize(frame[0].to_numpy(), use_na_sentinel=True)
+    frame[0] = pd.Categorical.from_codes(codes, pd.Index(found, dtype=object), validate=False)
+    frame.attrs["coded"] = True
+    return frame
+
+
 def _grouped(values: pd.Series, by: list[pd.Series], sort: bool = False) -> Any:
     # without names: pandas 2 would look a key's name up in the values
     return values.groupby([key.rename(None) for key in by], sort=sort, observed=True, dropna=True)
@@ -137,6 +150,8 @@ class _Partial:
         part = self.reduce(values, [frame[k] for k in range(self.keys)])
         if len(part) == 0:
             return
+        if frame.attrs.get("coded"):
+            part.index = part.index.astype(object)
         self.stack.append(part)
         self._rows += len(part)
         if self._rows > STACKED_ROWS + 2 * self._floor:

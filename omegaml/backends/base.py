@@ -50,13 +50,13 @@ class Documents:
 class Table:
     """Columns of Arrow arrays and what they mean.
 
-    `column(i)` converts stored column `i` (data columns first, then index levels) when it is asked for and
-    may be called from several threads; every column has `rows` values.
+    `column(i, start, stop)` converts these rows of stored column `i` (data columns first, then index levels)
+    when they are asked for, all of them by default, and may be called from several threads.
     """
 
     schema: Schema
     rows: int
-    column: Callable[[int], pa.Array | pa.ChunkedArray]
+    column: Callable[..., pa.Array | pa.ChunkedArray]
 
 
 @dataclass(frozen=True)

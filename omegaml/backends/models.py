@@ -55,7 +55,7 @@ class ModelBackend:
         if meta.get("writer") == "pickle":
             return _loaded(meta, lambda: pickle.loads(raw))
         joblib = _joblib()
-        return _loaded(meta, lambda: joblib.load(io.BytesIO(raw)))
+        return _loaded(meta, lambda: joblib.load(pa.BufferReader(raw)))  # BytesIO would copy it all
 
 
 class SklearnJoblibBackend:

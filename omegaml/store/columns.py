@@ -33,6 +33,7 @@ INLINE_BYTES = 64 << 10
 CHUNK_BYTES = 4 << 20  # before compression; 1-2 MB stored (storage.md: what the server writes fastest)
 CHUNK_ROWS = 1 << 16
 SEGMENT_CHUNKS = 512
+SAMPLE_ROWS = 1024
 COMPACT_SEGMENTS = 64  # so many small segments at the end become one
 RETIRED = timedelta(minutes=10)
 
@@ -130,8 +131,10 @@ class TableStorage:
                 column.append(plain(array))
         made: dict[str, Any] = {"id": manifest["id"], "schema": {}, "rows": 0, "bytes": 0, "segs": []}
         try:
+            columns = [pa.chunked_array(found) for found in arrays]
+            part = lambda i, start=0, stop=None: columns[i][start:stop]  # noqa: E731
             with unbroken(self._db, repr(doc["name"])):
-                self._store(made, Table(reader.schema, rows, lambda i: pa.chunked_array(arrays[i])))
+                self._store(made, Table(reader.schema, rows, part))
         except BaseException:
             self._undo(made)
             raise
@@ -164,29 +167,33 @@ class TableStorage:
 
     def _store(self, manifest: dict[str, Any], table: Table, inline: bool = False) -> None:
         """Store a table and enter it in the manifest."""
+        types = table.schema.types
         manifest["schema"] = manifest["schema"] or table.schema.to_doc()
-        count = len(table.schema.types)
-        with workers(table.rows * count) as run:
-            columns = list(run(table.column, range(count)))
-            packed = None
-            if inline and sum(c.nbytes for c in columns) <= 4 * INLINE_BYTES:
-                packed = [pack(whole(c), type_) for c, type_ in zip(columns, table.schema.types, strict=True)]
-            if packed is not None and sum(map(len, packed)) <= INLINE_BYTES:
-                manifest["inline"] = {"rows": table.rows, **chunk_fields(enumerate(packed))}
-                manifest["bytes"] += sum(map(len, packed))
-            else:
-                self._write_segments(manifest, table, columns, run)
+        # a sample tells how wide the rows are; all others are converted when they are written
+        middle = max(0, table.rows - SAMPLE_ROWS) // 2
+        sample = [table.column(i, middle, middle + SAMPLE_ROWS) for i in range(len(types))]
+        widths = [column.nbytes / max(1, min(table.rows, SAMPLE_ROWS)) for column in sample]
+        packed = None
+        if inline and sum(widths) * table.rows <= 4 * INLINE_BYTES:
+            columns = sample if table.rows <= SAMPLE_ROWS else map(table.column, range(len(types)))
+            packed = [pack(whole(c), type_) for c, type_ in zip(columns, types, strict=True)]
+        if packed is not None and sum(map(len, packed)) <= INLINE_BYTES:
+            manifest["inline"] = {"rows": table.rows, **chunk_fields(enumerate(packed))}
+            manifest["bytes"] += sum(map(len, packed))
+        else:
+            with workers(table.rows * len(types)) as run:
+                self._write_segments(manifest, table, widths, run)
         manifest["rows"] += table.rows
 
     def _write_segments(
-        self, manifest: dict[str, Any], table: Table, columns: Sequence[Any], run: Run
+        self, manifest: dict[str, Any], table: Table, widths: Sequence[float], run: Run
     ) -> None:
-        widest = max(sum(columns[i].nbytes for i in g) for g in column_groups(len(columns)))
-        per = int(min(CHUNK_ROWS, max(1, CHUNK_BYTES * table.rows // max(1, widest))))
+        widest = max(sum(widths[i] for i in g) for g in column_groups(len(widths)))
+        per = int(min(CHUNK_ROWS, max(1, CHUNK_BYTES // max(1, widest))))
         for first in range(0, max(1, table.rows), per * SEGMENT_CHUNKS):
             rows = min(per * SEGMENT_CHUNKS, table.rows - first)
             key = {"d": manifest["id"], "s": ObjectId()}
-            writer = SegmentWriter(self._frames, key, table.schema.types, columns, first, rows, per)
+            writer = SegmentWriter(self._frames, key, table, first, rows, per)
             manifest["segs"].append({"id": key["s"], "rows": rows, "n": writer.chunks, "per": per})
             with translated():
                 manifest["bytes"] += writer.write(run)

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 GROUP_COLUMNS = 64
 THREADS = 2
-BATCH = 4
+BATCH = 16
+
+BATCH_BYTES = 12 << 20  # a reply holds 16 MB
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,19 @@ class Reader:
                 for c, t in hits.items()
             ]
 
-        batches = [kept[i : i + BATCH] for i in range(0, len(kept), BATCH)]
+        size = self._batch(columns)
+        batches = [kept[i : i + size] for i in range(0, len(kept), size)]
         yield from (p for pieces in _in_order(work, batches) for p in pieces)
+
+    def _group(self, g: int) -> range:
+        """The columns of one column group."""
+        return range(g * GROUP_COLUMNS, min((g + 1) * GROUP_COLUMNS, len(self.schema.types)))
+
+    def _batch(self, columns: Sequence[int]) -> int:
+        """How many chunks to fetch at once: so many that the server answers with a few megabytes."""
+        share = len(columns) / max(1, len(self.schema.types))
+        size = self._manifest["bytes"] / max(1, len(self.chunks)) * share
+        return int(min(BATCH, max(1, BATCH_BYTES // max(1, size))))
 
     def _prune(self, chunks: list[_Chunk], where: Expr, tested: Sequence[int]) -> list[_Chunk]:
         """Leave out the chunks whose statistics say that nothing in them can match."""
@@ -160,7 +173,9 @@ class Reader:
         with translated():
             for g, members in groups.items() if wanted else ():
                 keys = [{"d": dataset, "s": c.segment, "g": g, "n": c.n} for c in wanted]
-                fields = {f"{k}.c{i}": 1 for i in members for k in "dh"}
+                # a projection of all columns makes the server rebuild what it could send as it lies
+                is_whole = len(members) == len(self._group(g))
+                fields = None if is_whole else {f"{k}.c{i}": 1 for i in members for k in "dh"}
                 seen = 0
                 for doc in self._frames.find({"_id": {"$in": keys}}, fields, batch_size=1000):
                     chunk = by_key[doc["_id"]["s"], doc["_id"]["n"]]
@@ -227,6 +242,7 @@ def select(reader: Reader, asked: Selection) -> Any:
         chosen = [i for i in range(width) if i not in excluded]
     stored = [*chosen, *range(width, len(schema.types))]
     limit = asked.limit
+    view = schema if chosen == list(range(width)) else schema.select(chosen)
     arrays: list[list[pa.Array]] = [[] for _ in stored]
     places: list[np.ndarray] = []
     rows = 0
@@ -248,7 +264,6 @@ def select(reader: Reader, asked: Selection) -> Any:
         if limit is None:
             raise Corrupt(f"{rows} of {reader.rows} rows were found", hint="restore it from a backup")
         positions = np.arange(rows)
-    view = schema if chosen == list(range(width)) else schema.select(chosen)
     return decode(view, arrays, rows, positions, asked.as_)
 
 

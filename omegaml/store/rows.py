@@ -7,7 +7,9 @@ the dataset by listing them in the metadata (`omega.parts`). Rows that no part l
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -28,6 +30,7 @@ from omegaml.store.base import Added, Selection, Written, stale
 from omegaml.store.names import VERSIONS, Names
 
 MESSAGE_BYTES = 32 << 20
+THREADS = 2
 _ORDER = {"+": ASCENDING, "-": DESCENDING, "@": GEOSPHERE}
 _Key = list[tuple[str, Any]]
 _GONE = (26, 43, 175)  # NamespaceNotFound, CursorNotFound, QueryPlanKilled
@@ -49,20 +52,19 @@ class RowsStorage:
         """
         collection = self.names.fresh("rows")
         meta: dict[str, Any] = {}
-        keys: list[_Key] = []
         size = 0
         try:
             with translated(), unbroken(self.db, repr(doc["name"])):
                 for payload in payloads:
                     if not meta:
                         meta = dict(payload.meta)
-                        keys = _index_keys(meta, meta.pop("indexes", ()))
+                        # on an empty collection: an index that is there grows for less than one that is built
+                        _make_indexes(self.db, collection, _index_keys(meta, meta.pop("indexes", ())))
                         size = _insert(self.db, collection, payload.batches(0))
                     else:
                         _check_append(meta, payload.meta)
                         size += _insert(self.db, collection, payload.batches(meta["rows"]))
                         meta = _longer(meta, payload.rows)
-                _make_indexes(self.db, collection, keys)
         except BaseException:
             _try(lambda: self.db.drop_collection(collection))
             raise
@@ -283,29 +285,40 @@ def _check_index(there: Mapping[str, Any], here: Mapping[str, Any], rows: int) -
 
 
 def _insert(db: Database[Any], collection: str, batches: Iterable[tuple[memoryview, Sequence[int]]]) -> int:
-    """Insert encoded documents; return their bytes."""
+    """Insert encoded documents; return their bytes. The next are encoded while the server takes the last."""
     size = 0
+    waiting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for data, count in _messages(batches):
+            size += len(data)
+            waiting.append(pool.submit(_insert_message, db, collection, data, count))
+            if len(waiting) > THREADS:
+                waiting.popleft().result()
+        for future in waiting:
+            future.result()
+    return size
+
+
+def _messages(batches: Iterable[tuple[memoryview, Sequence[int]]]) -> Iterator[tuple[bytes, int]]:
+    """Yield the documents of the batches as pieces that fit into a message, and how many are in each."""
     for buffer, positions in batches:
         offsets = np.asarray(positions)
         first, last = 0, len(offsets) - 1
         while first < last:
             stop = int(np.searchsorted(offsets, offsets[first] + MESSAGE_BYTES, "right")) - 1
             stop = min(max(stop, first + 1), last)
-            data = bytes(buffer[offsets[first] : offsets[stop]])
-            answer = db.command(
-                "insert",
-                collection,
-                documents=[_Sequence(data)],
-                ordered=True,
-                writeConcern=JOURNALED.document,
-            )
-            for error in [*answer.get("writeErrors", ()), *filter(None, [answer.get("writeConcernError")])]:
-                raise WriteError(error.get("errmsg", "the server refused rows"), error.get("code"), error)
-            if answer["n"] != stop - first:
-                raise WriteError(f"{answer['n']} of {stop - first} rows were stored")
-            size += len(data)
+            yield bytes(buffer[offsets[first] : offsets[stop]]), stop - first
             first = stop
-    return size
+
+
+def _insert_message(db: Database[Any], collection: str, data: bytes, count: int) -> None:
+    answer = db.command(
+        "insert", collection, documents=[_Sequence(data)], ordered=True, writeConcern=JOURNALED.document
+    )
+    for error in [*answer.get("writeErrors", ()), *filter(None, [answer.get("writeConcernError")])]:
+        raise WriteError(error.get("errmsg", "the server refused rows"), error.get("code"), error)
+    if answer["n"] != count:
+        raise WriteError(f"{answer['n']} of {count} rows were stored")
 
 
 def _index_keys(meta: Mapping[str, Any], asked: Sequence[str]) -> list[_Key]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-import pyarrow as pa
 from bson import MaxKey, ObjectId
 
-from omegaml.backends.columnar.chunks import pack, stats, whole
-from omegaml.backends.columnar.types import ColumnType
+from omegaml.backends.base import Table
+from omegaml.backends.columnar.chunks import Choice, dense, pack, stats, whole
 from omegaml.mongo import JOURNALED
 from omegaml.store.reader import GROUP_COLUMNS, THREADS
 
@@ -34,18 +33,18 @@ class SegmentWriter:
         self,
         frames: Any,
         key: Mapping[str, ObjectId],
-        types: Sequence[ColumnType],
-        columns: Sequence[pa.Array | pa.ChunkedArray],
+        table: Table,
         first: int,
         rows: int,
         per: int,
     ) -> None:
         self.frames, self.key = frames, key
-        self.types, self.columns = types, columns
+        self.table, self.types = table, table.schema.types
         self.first, self.rows, self.per = first, rows, per
         self.chunks = -(-rows // per)
-        self.groups = column_groups(len(columns))
-        self._bounds: dict[int, list[Any]] = {i: [None] * self.chunks for i in range(len(columns))}
+        self.groups = column_groups(len(self.types))
+        self._bounds: dict[int, list[Any]] = {i: [None] * self.chunks for i in range(len(self.types))}
+        self._choices = [Choice() for _ in self.types]
 
     def write(self, run: Run) -> int:
         """Write all of it; `run` is a `map` that may work on several threads. Returns the bytes stored."""
@@ -71,9 +70,10 @@ class SegmentWriter:
         key = {**self.key, "g": g, "n": n}
         packed: dict[int, bytes] = {}
         for i in self.groups[g]:
-            array = whole(self.columns[i].slice(self.first + n * self.per, rows))
+            start = self.first + n * self.per
+            array = dense(whole(self.table.column(i, start, start + rows)))
             self._bounds[i][n] = stats(array, self.types[i])
-            packed[i] = pack(array, self.types[i])
+            packed[i] = pack(array, self.types[i], choice=self._choices[i])
         fields = chunk_fields(packed.items())
         size = sum(map(len, packed.values()))
         if size > DOCUMENT_BYTES:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import ipc
 
+from omegaml.backends.columnar.narrow import is_wide, narrowed, widened
 from omegaml.backends.columnar.types import ColumnType, codes_type
 from omegaml.errors import Corrupt
 
@@ -25,6 +26,7 @@ _TINY, _SMALL = 512, 64 * 1024  # bytes
 _PROBE = 4096  # values that are compressed for a try
 _WORTH = 0.9
 _STRONGER = 0.7  # zstd costs three times lz4, written and read, so it must give clearly fewer bytes
+_SERVES = 16  # chunks
 _TEXT = 64  # code points of a string that the statistics keep
 
 
@@ -37,22 +39,43 @@ def whole(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(array.chunks or [pa.array([], array.type)])
 
 
-def pack(array: pa.Array | pa.ChunkedArray, type: ColumnType, codec: str = "zstd") -> bytes:
-    """Return one chunk of a column as bytes. `codec` is zstd, lz4 or none."""
-    array = _dictionary(whole(array))
+class Choice:
+    """How the chunks of one column are written: found out by a try, which serves for some chunks."""
+
+    def __init__(self) -> None:
+        self._options: ipc.IpcWriteOptions = _PLAIN
+        self._left = 0
+
+    def options(self, batch: pa.RecordBatch, codec: str, size: int) -> ipc.IpcWriteOptions:
+        if self._left <= 0:  # threads may count it down together
+            self._options, self._left = _options(batch, codec, size), _SERVES
+        self._left -= 1
+        return self._options
+
+
+def pack(
+    array: pa.Array | pa.ChunkedArray, type: ColumnType, codec: str = "zstd", choice: Choice | None = None
+) -> bytes:
+    """Return one chunk of a column as bytes. `codec` is the strongest to take: zstd, lz4 or none."""
+    choice = choice or Choice()
+    array = dense(whole(array))
+    is_fixed = array.type == type.arrow and type.kind != "category"
+    found = narrowed(array) if is_fixed and array.nbytes >= _SMALL and is_wide(array.type) else None
+    if found is not None:
+        narrow, how = found
+        schema = pa.schema([pa.field("v", narrow.type, metadata=how)])
+        batch = pa.record_batch([narrow], schema=schema)
+        return _stream(batch, choice.options(batch, codec, narrow.nbytes))
     batch = pa.record_batch([array], names=["v"])
     size = ipc.get_record_batch_size(batch)
-    options = _options(batch, codec, size)
+    options = choice.options(batch, codec, size)
     # categories may be added later, and their codes become wider: those chunks say how wide they are
     if array.type == type.arrow and type.kind != "category" and not _has_dictionary(array.type):
         message = _message(batch, options)
         if options is not _PLAIN and len(message) > _WORTH * size:
             message = _message(batch, _PLAIN)
         return message.to_pybytes()
-    sink = pa.BufferOutputStream()
-    with ipc.new_stream(sink, batch.schema, options=options) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    return _stream(batch, options)
 
 
 def unpack(data: bytes, type: ColumnType) -> pa.Array:
@@ -66,7 +89,10 @@ def unpack(data: bytes, type: ColumnType) -> pa.Array:
         if message.type == "record batch":
             schema = pa.schema([("v", type.arrow)])
             return ipc.read_record_batch(message, schema).column(0)
-        array = ipc.open_stream(buffer, options=_READ).read_next_batch().column(0)
+        batch = ipc.open_stream(buffer, options=_READ).read_next_batch()
+        array, how = batch.column(0), batch.schema.field(0).metadata
+        if how:
+            return widened(array, how, type.arrow)
         return array.cast(type.arrow) if type.kind == "category" and array.type != type.arrow else array
     except (pa.ArrowInvalid, OSError, StopIteration, EOFError) as error:
         raise Corrupt(f"a chunk of the column cannot be read: {error}") from None
@@ -131,7 +157,8 @@ def _has_dictionary(type_: pa.DataType) -> bool:
     return any(_has_dictionary(type_.field(i).type) for i in range(type_.num_fields))
 
 
-def _dictionary(array: pa.Array) -> pa.Array:
+def dense(array: pa.Array) -> pa.Array:
+    """Return texts of which few are different as a dictionary array, anything else as it is."""
     if not _is_text(array.type) or len(array) < 64:
         return array
     sample = array.slice(len(array) // 2, 1024) if len(array) > 2048 else array
@@ -160,6 +187,13 @@ def _options(batch: pa.RecordBatch, codec: str, size: int) -> ipc.IpcWriteOption
         if small < min(worth, _STRONGER * quick):
             return _ZSTD
     return _LZ4 if quick < worth else _PLAIN
+
+
+def _stream(batch: pa.RecordBatch, options: ipc.IpcWriteOptions) -> bytes:
+    sink = pa.BufferOutputStream()
+    with ipc.new_stream(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
 
 
 def _message(batch: pa.RecordBatch, options: ipc.IpcWriteOptions) -> pa.Buffer:

@@ -45,7 +45,7 @@ def encode(obj: Any) -> Table:
     if isinstance(obj, pd.DataFrame | pd.Series):
         check_type(obj, pd.DataFrame, pd.Series)
     if isinstance(obj, pd.DataFrame):
-        columns: list[Any] = [obj.iloc[:, i].array for i in range(obj.shape[1])]
+        columns: list[Any] = [column.array for _, column in obj.items()]
         return _pandas(obj, "frame", obj.columns, columns)
     if isinstance(obj, pd.Series):
         return _pandas(obj, "series", pd.Index([obj.name], dtype=object, tupleize_cols=False), [obj.array])
@@ -89,8 +89,8 @@ def adapt(table: Table, schema: Schema) -> Table:
     if not any(changed):
         return table
 
-    def column(i: int) -> Array:
-        array = table.column(i)
+    def column(i: int, start: int = 0, stop: int | None = None) -> Array:
+        array = table.column(i, start, stop)
         return _renumber(array, table.schema.types[i], schema.types[i]) if changed[i] else array
 
     return Table(replace(table.schema, types=schema.types), table.rows, column)
@@ -115,7 +115,12 @@ def _pandas(obj: Any, container: str, labels: pd.Index, columns: list[Any]) -> T
     _named("attrs", cells.tag, schema.attrs)
     _named("columns", index_doc, labels)
     schema.check_size()
-    return Table(schema, len(obj), lambda i: _named(names[i], to_arrow, columns[i], types[i]))
+
+    def column(i: int, start: int = 0, stop: int | None = None) -> Array:
+        values = columns[i] if start == 0 and stop is None else columns[i][start:stop]
+        return _named(names[i], to_arrow, values, types[i])
+
+    return Table(schema, len(obj), column)
 
 
 def _named(name: str, function: Any, *args: Any) -> Any:
@@ -129,7 +134,11 @@ def _named(name: str, function: Any, *args: Any) -> Any:
 def _arrow(table: pa.Table, container: str, flags: dict[str, Any]) -> Table:
     labels = pd.Index(table.column_names, dtype=object)
     types = tuple(arrow_type(field.type) for field in table.schema)
-    return Table(Schema(container, labels, types, flags=flags), table.num_rows, table.column)
+
+    def column(i: int, start: int = 0, stop: int | None = None) -> Array:
+        return table.column(i)[start:stop]
+
+    return Table(Schema(container, labels, types, flags=flags), table.num_rows, column)
 
 
 def _polars(obj: Any) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class ColumnType:
     kind: str
     params: dict[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def arrow(self) -> Any:
         """The Arrow `DataType` the values are stored as; None for `object`, where each chunk has its own."""
         p = self.params
@@ -143,7 +144,8 @@ def string_dtype(params: dict[str, Any]) -> pd.StringDtype | None:
 def bare(values: Any) -> Any:
     """Return the array of a column or index: numpy's own where pandas only wraps it."""
     array = getattr(values, "array", values)
-    return array.to_numpy() if type(array) is pd.arrays.NumpyExtensionArray else array
+    # not to_numpy(), which looks for missing values first
+    return np.asarray(array) if type(array) is pd.arrays.NumpyExtensionArray else array
 
 
 def type_of(values: Any) -> ColumnType:

@@ -24,6 +24,7 @@ Array: TypeAlias = pa.Array | pa.ChunkedArray
 
 # the two Arrow string types tell what a missing cell of an object column was: None, or NaN
 STR_OR_NONE, STR_OR_NAN = pa.large_string(), pa.string()
+_TEXT = (STR_OR_NONE, STR_OR_NAN, pa.large_binary())
 
 _NAT = np.iinfo(np.int64).min
 
@@ -102,6 +103,9 @@ def from_arrow(parts: Sequence[pa.Array], type_: ColumnType, rows: int) -> Any:
             return pd.arrays.SparseArray(dense, fill_value=fill_value, kind=p["index"], dtype=dtype)
         case "arrow":
             return pd.arrays.ArrowExtensionArray(as_type(parts, type_.arrow))
+    if parts and parts[0].type in _TEXT and all(part.type == parts[0].type for part in parts):
+        # all chunks at once: the objects are made where they stay, not copied there
+        return _objects_of(pa.chunked_array(parts))
     out = np.empty(rows, object)
     at = 0
     for part in parts:
@@ -122,6 +126,24 @@ def as_type(parts: Sequence[pa.Array], type_: pa.DataType) -> pa.ChunkedArray:
     return pa.chunked_array([part if part.type == type_ else plain(part) for part in parts], type=type_)
 
 
+def coded(parts: Sequence[pa.Array], rows: int) -> pd.Categorical | None:
+    """Return texts that are stored as dictionaries as categories, without a look at each; else None."""
+    if not parts or not all(pa.types.is_dictionary(part.type) for part in parts):
+        return None
+    if len({part.type.value_type for part in parts}) > 1:
+        return None
+    whole = pa.chunked_array([p.cast(pa.dictionary(pa.int32(), p.type.value_type)) for p in parts])
+    chunks_ = whole.unify_dictionaries().chunks
+    codes = np.full(rows, -1, np.int32)
+    at = 0
+    for chunk in chunks_:
+        indices = chunk.indices.fill_null(-1) if chunk.null_count else chunk.indices
+        codes[at : at + len(chunk)] = indices.to_numpy()
+        at += len(chunk)
+    words = chunks_[0].dictionary.to_numpy(zero_copy_only=False)
+    return pd.Categorical.from_codes(codes, pd.Index(words, dtype=object), validate=False)
+
+
 def objects(array: pa.Array) -> np.ndarray:
     """Return one chunk of an object column as Python objects of their exact types."""
     if isinstance(array.type, pa.ExtensionType):
@@ -138,13 +160,19 @@ def objects(array: pa.Array) -> np.ndarray:
         codes = array.indices
         codes = codes.fill_null(-1) if codes.null_count else codes
         return words[codes.to_numpy(zero_copy_only=False)]
-    if array.type in (STR_OR_NONE, STR_OR_NAN) or pa.types.is_large_binary(array.type):
-        out = array.to_numpy(zero_copy_only=False)
-    else:
-        out = fill([array], np.empty(len(array), array.type.to_pandas_dtype())).astype(object)
+    if array.type in _TEXT:
+        return _objects_of(array)
+    out = fill([array], np.empty(len(array), array.type.to_pandas_dtype())).astype(object)
     if array.null_count:
+        out[array.is_null().to_numpy(zero_copy_only=False)] = None
+    return out
+
+
+def _objects_of(array: Array) -> np.ndarray:
+    out = array.to_numpy(zero_copy_only=False)
+    if array.null_count and array.type == STR_OR_NAN:
         out = out if out.flags.writeable else out.copy()
-        out[array.is_null().to_numpy(zero_copy_only=False)] = np.nan if array.type == STR_OR_NAN else None
+        out[array.is_null().to_numpy(zero_copy_only=False)] = np.nan
     return out
 
 
@@ -276,7 +304,9 @@ def _from_ordinals(data: np.ndarray, type_: pa.DataType) -> pa.Array:
 
 def _from_strings(array: Any, type_: pa.DataType) -> Array:
     try:
-        strings = pa.array(array, from_pandas=True)
+        if array.dtype.storage == "python":  # not by pandas, which copies and looks for NA first
+            array = np.asarray(array, dtype=object)
+        strings = pa.array(array, type=type_ if isinstance(array, np.ndarray) else None, from_pandas=True)
         return strings if strings.type == type_ else strings.cast(type_)
     except (UnicodeEncodeError, pa.ArrowInvalid) as error:
         raise NotStorable(f"text that is not valid Unicode in a string column: {error}") from None
