@@ -257,7 +257,7 @@ class Store:
 
         if isinstance(storage, TableStorage) and len(doc["kind_meta"]["segs"]) >= COMPACT_SEGMENTS:
             with suppress(OmegaError):
-                added = storage.compact(doc, now())
+                added = storage.compact(doc, now(), self.catalog.keeps_versions(doc))
                 if added is not None:
                     new = self.catalog.update(doc, added.match, added.change)
                     if new is not None:

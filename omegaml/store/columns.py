@@ -21,7 +21,7 @@ from omegaml.backends.base import Backend, Table
 from omegaml.backends.columnar.chunks import pack, whole
 from omegaml.backends.columnar.codec import adapt
 from omegaml.backends.columnar.schema import Schema
-from omegaml.backends.columnar.values import plain
+from omegaml.backends.columnar.values import as_type, from_arrow, to_arrow
 from omegaml.errors import OmegaError
 from omegaml.mongo import JOURNALED, translated, unbroken
 from omegaml.store.base import Added, Selection, Written
@@ -104,15 +104,16 @@ class TableStorage:
         return Written({"kind_meta": made}, made["bytes"])
 
     def free(self, doc: Mapping[str, Any]) -> None:
-        """Delete the chunks of all segments that `doc` lists."""
-        manifest = doc["kind_meta"]
-        for seg in [*(manifest.get("segs") or []), *(manifest.get("retired") or [])]:
-            self._delete(manifest["id"], seg["id"])
+        """Delete all chunks of the dataset, with what killed and compacting writers left of it."""
+        self._delete(doc["kind_meta"]["id"])
 
-    def compact(self, doc: Mapping[str, Any], at: datetime) -> Added | None:
+    def compact(self, doc: Mapping[str, Any], at: datetime, is_shared: bool) -> Added | None:
         """Store the many small segments at the end as one; None where there are not many.
 
         The old ones stay until a compaction that comes `RETIRED` later: readers may be at them.
+
+        Args:
+            is_shared: versions may list the old ones too; then only `gc` can tell when they may go.
         """
         manifest = doc["kind_meta"]
         segs = manifest["segs"]
@@ -124,17 +125,10 @@ class TableStorage:
             return None
         rows = sum(seg["rows"] for seg in run)
         reader = Reader(self._frames, {**manifest, "inline": None, "segs": run, "rows": rows}, doc["name"])
-        width = len(reader.schema.types)
-        arrays: list[list[pa.Array]] = [[] for _ in range(width)]
-        for piece in reader.scan(range(width)):
-            for column, array in zip(arrays, piece.arrays, strict=True):
-                column.append(plain(array))
         made: dict[str, Any] = {"id": manifest["id"], "schema": {}, "rows": 0, "bytes": 0, "segs": []}
         try:
-            columns = [pa.chunked_array(found) for found in arrays]
-            part = lambda i, start=0, stop=None: columns[i][start:stop]  # noqa: E731
             with unbroken(self._db, repr(doc["name"])):
-                self._store(made, Table(reader.schema, rows, part))
+                self._store(made, _whole(reader))
         except BaseException:
             self._undo(made)
             raise
@@ -145,7 +139,7 @@ class TableStorage:
         change = {
             "$set": {"kind_meta.segs": [*segs[:first], *made["segs"]], "kind_meta.retired": [*kept, *retired]}
         }
-        for seg in expired:
+        for seg in [] if is_shared else expired:
             self._delete(manifest["id"], seg["id"])
         return Added(match, change, lambda: self._undo(made))
 
@@ -161,7 +155,7 @@ class TableStorage:
             schema = table.schema
         if table.rows:
             self._store(manifest, table)
-            # what does not change stays as it is, byte for byte: writers compare it
+        # what does not change stays as it is, byte for byte: writers compare it
         if schema.to_doc() != manifest["schema"]:
             manifest["schema"] = schema.to_doc()
 
@@ -204,6 +198,27 @@ class TableStorage:
             with suppress(OmegaError):
                 self._delete(manifest["id"], seg["id"])
 
-    def _delete(self, dataset: ObjectId, segment: ObjectId) -> None:
+    def _delete(self, dataset: ObjectId, segment: ObjectId | None = None) -> None:
+        """Delete the chunks of a segment, or of all segments of the dataset."""
         with translated():
             self._frames.delete_many(segment_range(dataset, segment))
+
+
+def _whole(reader: Reader) -> Table:
+    """Return what a reader reads as a table to write."""
+    types = reader.schema.types
+    parts: list[list[pa.Array]] = [[] for _ in types]
+    for piece in reader.scan(range(len(types))):
+        for found, array in zip(parts, piece.arrays, strict=True):
+            found.append(array)
+    # chunks of object columns are of types of their own, so they go through the cells
+    columns = [
+        from_arrow(found, type_, reader.rows) if type_.kind == "object" else as_type(found, type_.arrow)
+        for found, type_ in zip(parts, types, strict=True)
+    ]
+
+    def column(i: int, start: int = 0, stop: int | None = None) -> pa.Array | pa.ChunkedArray:
+        values = columns[i][start:stop]
+        return to_arrow(values, types[i]) if types[i].kind == "object" else values
+
+    return Table(reader.schema, reader.rows, column)

@@ -118,6 +118,8 @@ def chunk_fields(packed: Iterable[tuple[int, bytes]]) -> dict[str, Any]:
     return {"d": items, "h": {k: zlib.crc32(v) for k, v in items.items()}}
 
 
-def segment_range(dataset: Any, segment: Any) -> dict[str, Any]:
-    """The filter for all documents of a segment."""
+def segment_range(dataset: Any, segment: Any = None) -> dict[str, Any]:
+    """The filter for all documents of a segment, or of all segments of a dataset."""
+    if segment is None:
+        return {"_id": {"$gte": {"d": dataset}, "$lt": {"d": dataset, "s": MaxKey()}}}
     return {"_id": {"$gte": {"d": dataset, "s": segment}, "$lt": {"d": dataset, "s": segment, "g": MaxKey()}}}

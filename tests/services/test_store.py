@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from pandas.testing import assert_frame_equal
 from omegaml import errors
 from omegaml.omega import Omega
 from omegaml.store import columns, reader
+from tests.unit.columnar_cases import CASES
+from tests.unit.equality import assert_same
 
 LONG = 50_000
 
@@ -515,3 +517,66 @@ def test_a_put_that_replaces_what_was_seen_refuses_anything_else(om: Omega) -> N
     with pytest.raises(errors.Conflict, match="'f' was changed"):
         om.datasets.put(frame(LONG), "f", replaces=newest)
     assert not om.datasets.exists("f") and chunks(om) == 0
+
+
+def test_versions_keep_segments_that_were_compacted_away_from_the_newest(
+    om: Omega, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [frame(3, seed) for seed in range(300)]
+    om.datasets.put(frame(LONG), "f", keep_versions=True)
+    for part in parts[:40]:
+        om.datasets.put(part, "f", append=True)
+    om.datasets.put(frame(1), "f")
+    om.datasets.promote("f", 1)  # the newest shares its data with version 1
+    first = om.datasets.get("f@1")
+    monkeypatch.setattr(columns, "RETIRED", timedelta(0))
+    for part in parts[40:]:
+        om.datasets.put(part, "f", append=True)
+    assert len(om.datasets.metadata("f").kind_meta["segs"]) < columns.COMPACT_SEGMENTS
+    assert_frame_equal(om.datasets.get("f@1"), first)
+    om.datasets.gc(older_than=-1)
+    assert_frame_equal(om.datasets.get("f@1"), first)
+    assert om.datasets.count("f") == len(om.datasets.get("f")) == LONG + 900
+    om.datasets.drop("f")
+    assert chunks(om) == 0
+
+
+def test_dropping_frees_what_killed_appends_left_as_well(om: Omega) -> None:
+    om.datasets.put(frame(LONG), "f")
+    before = chunks(om)
+    om.datasets.put(frame(LONG), "f", append=True)
+    om.db.metadata.update_one(
+        {"name": "f"}, {"$pop": {"kind_meta.segs": 1}, "$inc": {"kind_meta.rows": -LONG}}
+    )
+    assert chunks(om) > before
+    assert_frame_equal(om.datasets.get("f"), frame(LONG))
+    om.datasets.drop("f")
+    assert chunks(om) == 0
+
+
+def test_small_appends_of_cells_of_all_types_become_few_segments(om: Omega) -> None:
+    values = [[1, 2], ["a", None], [1.5, float("nan")], [b"x", {"k": 1}], [True, False], [None, None]]
+    parts = [pd.DataFrame({"o": pd.Series(values[n % 6], dtype=object)}) for n in range(100)]
+    for part in parts:
+        om.datasets.put(part, "f", append=True)
+    got, whole = om.datasets.get("f"), pd.concat(parts, ignore_index=True)
+    assert len(om.datasets.metadata("f").kind_meta["segs"]) < columns.COMPACT_SEGMENTS
+    assert list(map(repr, got.o)) == list(map(repr, whole.o))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_compacted_dataset_is_what_it_was(om: Omega, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = CASES[case]()
+    for name, most in (("plain", 1000), ("compacted", 3)):
+        monkeypatch.setattr(columns, "COMPACT_SEGMENTS", most)
+        om.datasets.put(value, name)
+        for _ in range(5):
+            try:
+                om.datasets.put(value, name, append=True)
+            except (
+                errors.Mismatch
+            ):  # as a range that does not start from 0: `extend` says so in tests of its own
+                break
+    segs = [len(om.datasets.metadata(name).kind_meta["segs"]) for name in ("plain", "compacted")]
+    assert segs[1] < segs[0] or segs[0] < 3
+    assert_same(om.datasets.get("compacted"), om.datasets.get("plain"))
