@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -322,20 +322,27 @@ def private_folder(path: Path) -> Iterator[None]:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read (0600), whole or not at all; a link to a file stays one."""
-    import tempfile  # takes as long to import as this module, and few need it
-
     path = Path(os.path.realpath(path))
     with private_folder(path):
-        fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
-        try:
-            with os.fdopen(fd, "w", encoding="utf-8") as f:
-                f.write(text)
-                f.flush()
-                os.fsync(f.fileno())
-            os.replace(name, path)
-        except BaseException:
+        replace_file(path, text)
+
+
+def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file in one move: it is the old one or the new one at any moment. Raises OSError."""
+    import tempfile  # takes as long to import as this module, and few need it
+
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.chmod(name, mode)
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
             os.unlink(name)
-            raise
+        raise
 
 
 _CONTEXT = re.compile(r"[\w][\w.-]*")

@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -79,8 +80,8 @@ def mongo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait(30)
 
 
-@pytest.fixture
-def om_url(mongo_url: str) -> Iterator[str]:
+@contextmanager
+def database(mongo_url: str) -> Iterator[str]:
     """The URL of a fresh database, dropped afterwards."""
     from pymongo import MongoClient
 
@@ -89,6 +90,13 @@ def om_url(mongo_url: str) -> Iterator[str]:
     client: MongoClient = MongoClient(mongo_url)
     client.drop_database(name)
     client.close()
+
+
+@pytest.fixture
+def om_url(mongo_url: str) -> Iterator[str]:
+    """The URL of a fresh database, dropped afterwards."""
+    with database(mongo_url) as url:
+        yield url
 
 
 @pytest.fixture

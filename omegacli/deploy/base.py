@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from omegacli.deploy.steps import Step
+from omegaml.config import replace_file
 from omegaml.errors import Conflict, StorageFull, Unavailable
 
 
@@ -153,18 +153,7 @@ def write_file(path: Path, text: str, mode: int = 0o600) -> bool:
             path.chmod(mode)
             return True
         make_dir(path.parent)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, mode)
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
+        replace_file(path, text, mode)
         _sync(path.parent)  # what was made once, as secrets, must still be there after a power cut
     except OSError as error:
         raise _refused(path, error) from error

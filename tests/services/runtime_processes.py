@@ -6,14 +6,16 @@ import os
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from omegaml.omega import Omega
+from tests.conftest import database
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -105,13 +107,15 @@ def runner(start_runner: Any) -> RunnerProcess:
     return start_runner()
 
 
-@contextmanager
-def database(mongo_url: str) -> Iterator[str]:
-    """The URL of a database for a whole test class."""
-    from pymongo import MongoClient
+class OneDatabase:
+    """For a class of tests that share a runtime, and so a database."""
 
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    yield mongo_url.replace("/?", f"/{name}?")
-    client: MongoClient = MongoClient(mongo_url)
-    client.drop_database(name)
-    client.close()
+    @pytest.fixture(scope="class")
+    @classmethod
+    def om_url(cls, mongo_url: str) -> Iterator[str]:
+        with database(mongo_url) as url:
+            yield url
+
+    @pytest.fixture
+    def om(self, om_url: str) -> Omega:
+        return Omega(mongo_url=om_url)  # it shares its connection with those of the other tests

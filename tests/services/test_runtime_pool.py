@@ -24,22 +24,12 @@ from omegaml.runtime.child import Child
 from omegaml.runtime.pool import PoolRuntime
 from tests.services.runtime_contract import RuntimeContract
 from tests.services.runtime_models import Insider, Killer, Parent, Sleeper
-from tests.services.runtime_processes import ROOT, database, in_another_process, is_alive, stored, wait_for
+from tests.services.runtime_processes import ROOT, OneDatabase, in_another_process, is_alive, stored, wait_for
 
 pytestmark = pytest.mark.once
 
 
-class TestInThePool(RuntimeContract):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def om_url(cls, mongo_url: str) -> Iterator[str]:
-        with database(mongo_url) as url:
-            yield url
-
-    @pytest.fixture
-    def om(self, om_url: str) -> Omega:
-        return Omega(mongo_url=om_url)  # it shares its connection with those of the other tests
-
+class TestInThePool(OneDatabase, RuntimeContract):
     @pytest.fixture(scope="class")
     @classmethod
     def pool(cls, om_url: str) -> Iterator[PoolRuntime]:

@@ -25,8 +25,8 @@ from tests.conftest import free_port, mongod_binary
 from tests.services.runtime_contract import QueueContract, RuntimeContract
 from tests.services.runtime_models import Giver, Raiser, Sleeper
 from tests.services.runtime_processes import (
+    OneDatabase,
     RunnerProcess,
-    database,
     runner,
     start_runner,
     stored,
@@ -42,17 +42,7 @@ class Queued(LocalRuntime):
     submit = LocalRuntime.enqueue
 
 
-class TestThroughTheRunner(RuntimeContract, QueueContract):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def om_url(cls, mongo_url: str) -> Iterator[str]:
-        with database(mongo_url) as url:
-            yield url
-
-    @pytest.fixture
-    def om(self, om_url: str) -> Omega:
-        return Omega(mongo_url=om_url)  # it shares its connection with those of the other tests
-
+class TestThroughTheRunner(OneDatabase, RuntimeContract, QueueContract):
     @pytest.fixture(scope="class")
     @classmethod
     def serving(cls, om_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunnerProcess]:
