@@ -281,7 +281,13 @@ class _Checked(io.RawIOBase):
 
 
 def _folder_size(folder: Path) -> int:
-    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and not f.is_symlink()) or 1
+    """The bytes of its files, for progress; what cannot be looked at is said when it is packed."""
+    size = 0
+    for item in folder.rglob("*"):
+        with suppress(OSError):
+            found = item.lstat()
+            size += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return size or 1
 
 
 def _near(file: Path) -> str | None:
