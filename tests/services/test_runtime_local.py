@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression, Ridge, SGDRegressor
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -23,20 +22,6 @@ class TestInProcess(RuntimeContract):
     @pytest.fixture
     def runtime(self, om: Any) -> LocalRuntime:
         return LocalRuntime(om)
-
-
-@pytest.fixture
-def diabetes(om: Any) -> pd.DataFrame:
-    frame = load_diabetes(as_frame=True).frame
-    om.datasets.put(frame, "diabetes")
-    return frame
-
-
-@pytest.fixture
-def fitted(om: Any, diabetes: pd.DataFrame) -> LinearRegression:
-    model = LinearRegression().fit(diabetes.drop(columns="target"), diabetes["target"])
-    om.models.put(model, "sugar")
-    return model
 
 
 # --- the facade, waiting

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.datasets import load_diabetes
-from sklearn.linear_model import LinearRegression
 
 from omegaml.errors import InvalidInput, TaskFailed, TimedOut
 from omegaml.omega import Omega
@@ -42,15 +40,6 @@ class TestInThePool(OneDatabase, RuntimeContract):
         yield pool
         for name in om.db.list_collection_names():
             om.db[name].delete_many({})
-
-
-@pytest.fixture
-def fitted(om: Any) -> LinearRegression:
-    frame = load_diabetes(as_frame=True).frame
-    om.datasets.put(frame, "diabetes")
-    model = LinearRegression().fit(frame.drop(columns="target"), frame["target"])
-    om.models.put(model, "sugar")
-    return model
 
 
 def children_of(pid: int) -> list[int]:

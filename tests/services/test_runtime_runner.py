@@ -12,8 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from pymongo import MongoClient
-from sklearn.datasets import load_diabetes
-from sklearn.linear_model import LinearRegression
 
 from omegaml.errors import ConfigInvalid, TaskFailed, Unavailable
 from omegaml.omega import Omega
@@ -59,20 +57,6 @@ class TestThroughTheRunner(OneDatabase, RuntimeContract, QueueContract):
         for name in om.db.list_collection_names():
             if name not in ("omegaml.tasks", "omegaml.runners"):
                 om.db[name].delete_many({})
-
-
-@pytest.fixture
-def diabetes(om: Any) -> pd.DataFrame:
-    frame = load_diabetes(as_frame=True).frame
-    om.datasets.put(frame, "diabetes")
-    return frame
-
-
-@pytest.fixture
-def fitted(om: Any, diabetes: pd.DataFrame) -> LinearRegression:
-    model = LinearRegression().fit(diabetes.drop(columns="target"), diabetes["target"])
-    om.models.put(model, "sugar")
-    return model
 
 
 def long_ago(om: Any) -> None:
