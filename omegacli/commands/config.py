@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,10 @@ app = typer.Typer()
 Cluster = Annotated[
     bool, typer.Option("--cluster", help="The cluster's omega.yml instead of the client's settings.")
 ]
+Of = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NAME", help="With --cluster: name of the cluster, else the context's."),
+]
 HIDDEN = "***"
 
 
@@ -25,20 +30,16 @@ def list_(
     ] = False,
     reveal: Annotated[bool, typer.Option("--reveal", help="Show secrets.")] = False,
     cluster: Cluster = False,
+    of: Of = None,
 ) -> None:
     """List all settings in force."""
-    if cluster:
-        values = _cluster_values()
-        console.show(
-            "config.list",
-            [{"name": k, "value": v, "origin": "omega.yml"} for k, v in values.items()],
-            columns=["name", "value"],
-        )
-        return
-    rows = [
-        {"name": s.name, "value": _masked(s, v.value, reveal), "origin": v.origin, "help": s.help}
-        for s, v in connect.config().items()
-    ]
+    if _is_of_cluster(cluster, of):
+        rows = [{"name": k, "value": v, "origin": o} for k, v, o in _cluster_settings(of)]
+    else:
+        rows = [
+            {"name": s.name, "value": _masked(s, v.value, reveal), "origin": v.origin, "help": s.help}
+            for s, v in connect.config().items()
+        ]
     console.show("config.list", rows, columns=["name", "value", *(["origin"] if show_origin else [])])
 
 
@@ -49,12 +50,13 @@ def get(
         bool, typer.Option("--show-origin", help="Say where the value comes from.")
     ] = False,
     cluster: Cluster = False,
+    of: Of = None,
 ) -> None:
     """Show the value of setting K, secrets included."""
-    if cluster:
-        value, origin = _cluster_values().get(name), "omega.yml"
-        if value is None:
-            raise NotFound(f"{name!r} is not set in omega.yml", hint="see `omegacli config list --cluster`")
+    if _is_of_cluster(cluster, of):
+        from omegacli.deploy import spec
+
+        value, origin = spec.setting(name, _cluster_settings(of))
     else:
         config = connect.config()
         value, origin = config.get(name), config.origin(name)
@@ -108,18 +110,19 @@ def unset(name: Annotated[str, typer.Argument(metavar="K", help="Name of the set
 
 
 @app.command()
-def path(cluster: Cluster = False) -> None:
+def path(cluster: Cluster = False, of: Of = None) -> None:
     """Show where the configuration file is."""
-    file = _cluster_path() if cluster else connect.config_file().path
+    file = _cluster_root(of) / "omega.yml" if _is_of_cluster(cluster, of) else connect.config_file().path
     console.show("config.path", {"path": str(file), "exists": file.exists()}, text=str(file))
 
 
 @app.command()
-def validate(cluster: Cluster = False) -> None:
+def validate(cluster: Cluster = False, of: Of = None) -> None:
     """Check that the file can be read and every value is usable."""
-    if cluster:
-        _cluster_values()
-        console.show("config.validate", {"path": str(_cluster_path()), "valid": True}, text="valid")
+    if _is_of_cluster(cluster, of):
+        _cluster_settings(of)
+        data = {"path": str(_cluster_root(of) / "omega.yml"), "valid": True}
+        console.show("config.validate", data, text="valid")
         return
     file = connect.config_file()
     for name in file.read():
@@ -138,17 +141,28 @@ def _masked(setting: settings.Setting, value: Any, reveal: bool) -> Any:
     return HIDDEN if setting.secret and value and not reveal else value
 
 
-def _cluster_path() -> Any:
-    import os
-    from pathlib import Path
-
-    root = console.options.root or os.environ.get("OMEGACLI_ROOT") or settings.home() / "clusters" / "default"
-    return Path(root) / "omega.yml"
+def _is_of_cluster(cluster: bool, of: str | None) -> bool:
+    if of is not None and not cluster:
+        raise InvalidInput("--name is the name of a cluster", hint="add --cluster, or mean --context")
+    return cluster
 
 
-def _cluster_values() -> dict[str, Any]:
-    path = _cluster_path()
-    if not path.exists():
-        raise NotFound(f"there is no cluster in {path.parent}", hint="omegacli cluster up")
-    values: dict[str, Any] = settings.ConfigFile(path).read()
-    return values
+def _cluster_root(of: str | None) -> Path:
+    """The folder of the cluster that the flags, the environment and the current context point at."""
+    from omegacli.deploy import spec
+
+    options = console.options
+    return spec.find_root(of, options.root, options.context, connect.config_file().path)
+
+
+def _cluster_settings(of: str | None) -> list[tuple[str, Any, str]]:
+    from omegacli.deploy import spec
+
+    root = _cluster_root(of)
+    if not (root / "omega.yml").exists():
+        raise NotFound(f"there is no cluster in {root}", hint="omegacli cluster up")
+    found = spec.listed(root, of)
+    called, _ = spec.setting("name", found)
+    if of and called != of:
+        raise NotFound(f"the cluster in {root} is called {called!r}", hint="leave --name out")
+    return found

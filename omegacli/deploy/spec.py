@@ -129,6 +129,24 @@ def read(root: Path, name: str | None = None) -> ClusterSpec:
         raise ConfigInvalid(f"{spec.layout.spec}: {error.message}", hint=error.hint) from error
 
 
+def listed(root: Path, name: str | None = None) -> list[tuple[str, Any, str]]:
+    """Every setting of the cluster in `root` as (key, value, "omega.yml" or "default").
+
+    Raises: as `read`.
+    """
+    values = _flat(read(root, name))
+    given = _dotted(_content(Layout(root).spec))
+    return [(key, value, "omega.yml" if key in given else "default") for key, value in values.items()]
+
+
+def setting(key: str, settings: list[tuple[str, Any, str]]) -> tuple[Any, str]:
+    """The value and origin of one of the settings that `listed` gives. Raises: InvalidInput."""
+    found = {known: (value, origin) for known, value, origin in settings}
+    if key not in found:
+        raise _unknown(key, list(found))
+    return found[key]
+
+
 def says_target(root: Path) -> bool:
     """Whether omega.yml names the target, so that it need not be chosen."""
     return "target" in _content(Layout(root).spec)
@@ -189,9 +207,7 @@ def with_values(spec: ClusterSpec, values: Mapping[str, Any]) -> ClusterSpec:
     known = _flat(spec)
     for key, value in values.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
-            raise InvalidInput(f"there is no setting {key!r}", hint=hint)
+            raise _unknown(key, list(known))
         checked = _convert(key, value, type(known[key]))
         section, _, part = key.rpartition(".")
         if section:
@@ -201,6 +217,12 @@ def with_values(spec: ClusterSpec, values: Mapping[str, Any]) -> ClusterSpec:
         else:
             spec = dataclasses.replace(spec, **{part: checked})
     return spec
+
+
+def _unknown(key: str, known: list[str]) -> InvalidInput:
+    near = difflib.get_close_matches(key, known, 1)
+    hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
+    return InvalidInput(f"there is no setting {key!r}", hint=hint)
 
 
 def _convert(key: str, value: Any, kind: type) -> Any:
