@@ -104,7 +104,11 @@ class Omega:
         return facade(self)
 
     def status(self) -> dict[str, Any]:
-        """Return what answers and what does not: `{"mongodb": {"ok", "address", ...}, "runtime": {...}}`."""
+        """Return what answers and what does not.
+
+        `{"context", "bucket", "mongodb": {"ok", "address", "version"}, "runtime": {...}}`; where the database
+        does not answer, `{"context", "bucket", "mongodb": {"ok", "error", "hint"}}`.
+        """
         from omegaml import mongo
 
         state: dict[str, Any] = {"context": self.config.context, "bucket": self.bucket}
@@ -114,7 +118,7 @@ class Omega:
                 self.db.command("ping")
             state["mongodb"] = {"ok": True, "address": mongo.address(self.mongo_url), "version": version}
         except OmegaError as e:
-            state["mongodb"] = {"ok": False, "error": str(e)}
+            state["mongodb"] = {"ok": False, "error": e.message, "hint": e.hint}
             return state
         state["runtime"] = self.runtime.status()
         return state

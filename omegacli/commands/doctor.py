@@ -85,8 +85,7 @@ def _database() -> Answer:
     state = om.status()["mongodb"]
     if state["ok"]:
         return OK, f"MongoDB {state['version']} at {state['address']}", None
-    message, _, hint = str(state["error"]).removesuffix(")").partition(" (")
-    return FAIL, message, hint or "omegacli cluster up"
+    return FAIL, state["error"], state["hint"] or "omegacli cluster up"
 
 
 def _runner() -> Answer:

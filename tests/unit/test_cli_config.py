@@ -20,6 +20,7 @@ import pytest
 from omegaml import rest
 from omegaml.config import ConfigFile, cache_path, load
 from omegaml.errors import AuthFailed, Corrupt, InvalidInput, NotFound, TimedOut, Unavailable
+from omegaml.omega import Omega
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "s3ntinelKey"
@@ -394,3 +395,47 @@ def test_doctor_says_what_is_missing(env: dict[str, str], tmp_path: Path) -> Non
     assert "omegacli cluster up" in found["settings"]["hint"]
     assert run(env, "doctor", "--only", "python").returncode == 0
     assert run(env, "doctor", "--only", "nonsense").returncode == 4
+
+
+def test_a_database_that_does_not_answer_is_one_sentence_and_one_next_step(env: dict[str, str]) -> None:
+    env["OMEGA_MONGO_URL"] = "mongodb://127.0.0.1:1/nothing"
+    env["OMEGA_TIMEOUT"] = "0.1"
+    error = "no MongoDB server answers at 127.0.0.1:1"
+    hint = "start one with `omegacli cluster up`"
+    state = Omega(mongo_url=env["OMEGA_MONGO_URL"], config=load(OMEGA_TIMEOUT=0.1)).status()
+    assert state["mongodb"] == {"ok": False, "error": error, "hint": hint}
+    (row,) = json.loads(run(env, "doctor", "--only", "database", "--json").stdout)["data"]
+    assert (row["status"], row["message"], row["hint"]) == ("fail", error, hint)
+
+
+def test_the_settings_of_a_cluster_are_those_of_the_one_that_is_meant(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    def ports(*words: str) -> str:
+        done = run(env, "config", "get", "ports.mongodb", "--cluster", "--show-origin", *words)
+        return done.stdout.strip() or done.stderr
+
+    for name, text in (("default", "target: local\n"), ("second", "ports: {mongodb: 27020}\n")):
+        folder = tmp_path / "omega" / "clusters" / name
+        folder.mkdir(parents=True)
+        (folder / "omega.yml").write_text(text)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "omega.yml").write_text("name: third\nports: {mongodb: 27030}\n")
+    contexts = f"contexts: {{third: {{cluster: {elsewhere}}}, ada: {{OMEGA_USERID: ada}}}}"
+    config_of(env).write_text(contexts)
+    assert ports() == "27017\tdefault"
+    assert ports("--name", "second") == "27020\tomega.yml"
+    assert ports("--context", "third") == ports("--name", "third") == "27030\tomega.yml"
+    assert ports("--root", str(elsewhere)) == "27030\tomega.yml"
+    assert "is called 'third'" in ports("--root", str(elsewhere), "--name", "second")
+    assert "that of no cluster" in ports("--context", "ada")
+    path = run(env, "config", "path", "--cluster", "--name", "second").stdout.strip()
+    assert path == str(tmp_path / "omega" / "clusters" / "second" / "omega.yml")
+    listed = run(env, "config", "list", "--cluster", "--context", "third", "--json")
+    values = {row["name"]: row["value"] for row in json.loads(listed.stdout)["data"]}
+    assert (values["name"], values["ports.mongodb"], values["runner.enabled"]) == ("third", 27030, True)
+    (elsewhere / "omega.yml").write_text("prots: {mongodb: 1}")
+    assert run(env, "config", "validate", "--cluster", "--context", "third").returncode == 1
+    assert run(env, "config", "list", "--name", "second").returncode == 2
+    assert run(env, "config", "list", "--cluster", "--name", "fourth").returncode == 4
