@@ -17,11 +17,11 @@ ROOT_USER = "root"
 _UNAUTHORIZED, _AUTH_FAILED, _ALREADY_INITIALIZED = 13, 18, 23
 
 
-def account_url(port: int, userid: str, password: str, host: str = "127.0.0.1") -> str:
-    """The URL by which an account reaches its own database."""
+def account_url(server: str, userid: str, password: str) -> str:
+    """The URL by which an account reaches its own database at `server`, which is `host` or `host:port`."""
     database = mongo_database(userid)
     login = f"{userid}:{quote(password, safe='')}"
-    return f"mongodb://{login}@{host}:{port}/{database}?directConnection=true&authSource={database}"
+    return f"mongodb://{login}@{server}/{database}?directConnection=true&authSource={database}"
 
 
 def ping(url: str, timeout: float = 3.0) -> str:
@@ -76,6 +76,34 @@ def secure(port: int, root_password: str, accounts: dict[str, str], timeout: flo
         for userid, password in accounts.items():
             changed |= _account(client, userid, password)
     return changed
+
+
+def ensure_account(url: str, userid: str, password: str, timeout: float = 3.0) -> bool:
+    """Make the account's user, or give it this password and these roles again; True if anything changed.
+
+    Args:
+        url: the server, as a user that may make users.
+    Raises: AuthFailed, Forbidden (that user), Unavailable, TimedOut.
+    """
+    with translated(url), _client(url, timeout) as client:
+        return _account(client, userid, password)
+
+
+def drop_account(url: str, userid: str, data: bool = False, timeout: float = 3.0) -> bool:
+    """Remove the account's user, and with `data` its database; True if there was anything.
+
+    Connections that are open with it are refused from then on, also when a user of this name is made again.
+
+    Raises: as `ensure_account`.
+    """
+    with translated(url), _client(url, timeout) as client:
+        database = client[mongo_database(userid)]
+        found = bool(database.command("usersInfo", userid)["users"])
+        if found:
+            database.command("dropUser", userid)
+        if data:
+            client.drop_database(database)
+        return found or data
 
 
 def _knows(port: int, root_password: str, timeout: float) -> bool:
@@ -136,7 +164,7 @@ def _account(client: MongoClient[dict[str, Any]], userid: str, password: str) ->
 def _accepts(client: MongoClient[dict[str, Any]], userid: str, password: str) -> bool:
     host, port = client.address or ("127.0.0.1", 27017)
     try:
-        with _client(account_url(int(port), userid, password, host), 10.0) as probe:
+        with _client(account_url(f"{host}:{port}", userid, password), 10.0) as probe:
             probe[mongo_database(userid)].command("ping")
             return True
     except errors.OperationFailure:

@@ -183,6 +183,11 @@ def load(path: Path | None = None, context: str | None = None, **overrides: Any)
     return Config(file.path, chosen, values)
 
 
+def defaults() -> Config:
+    """All settings at their defaults: for a program that acts for others, whatever its own user has set."""
+    return Config(config_path(), None, {s.name: Value(s.default, "default") for s in SETTINGS})
+
+
 def no_context(name: str, contexts: Mapping[str, Any], path: Path) -> NotFound:
     """The error for a context that is not in the file."""
     import difflib

@@ -211,7 +211,7 @@ def check_server(spec: ClusterSpec) -> Check:
         return Check("local.server", "skip", "no cluster was brought up here yet")
     try:
         password = secrets.load(spec.layout).admin_password
-        found = admin.ping(admin.account_url(spec.ports.mongodb, ACCOUNT, password), timeout=2.0)
+        found = admin.ping(admin.account_url(f"127.0.0.1:{spec.ports.mongodb}", ACCOUNT, password), timeout=2.0)
     except OmegaError as error:
         return Check("local.server", "fail", error.message, error.hint)
     return Check("local.server", "ok", f"MongoDB {found} answers on port {spec.ports.mongodb}")

@@ -197,7 +197,8 @@ class Local:
 
     def account_url(self) -> str:
         """The URL of the account `admin`, password included."""
-        return admin.account_url(self.spec.ports.mongodb, ACCOUNT, secrets.load(self.layout).admin_password)
+        password = secrets.load(self.layout).admin_password
+        return admin.account_url(f"127.0.0.1:{self.spec.ports.mongodb}", ACCOUNT, password)
 
     # steps
 

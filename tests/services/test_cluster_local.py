@@ -861,7 +861,7 @@ def test_a_set_up_that_was_interrupted_before_its_first_user_is_finished(tmp_pat
         assert admin.secure(port, "root", {"ada": "word"}) is False
         with pytest.raises(AuthFailed):
             admin.secure(port, "other", {"ada": "word"})
-        assert admin.ping(admin.account_url(port, "ada", "word"))
+        assert admin.ping(admin.account_url(f"127.0.0.1:{port}", "ada", "word"))
     finally:
         server.kill()
         server.wait()

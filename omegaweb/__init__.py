@@ -1,0 +1,1 @@
+"""The platform's front door: accounts, API keys, REST API, admin and dashboard."""

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.forms import BaseUserCreationForm
+from django.http import HttpRequest
+
+from omegaweb import audit
+from omegaweb.accounts.models import ApiKey, User
+
+
+class _NewUser(BaseUserCreationForm):
+    class Meta:
+        model = User
+        fields = ("username", "email", "role")
+
+
+@admin.register(User)
+class AccountAdmin(UserAdmin):
+    """Accounts; the userid is chosen once."""
+
+    add_form = _NewUser
+    list_display = ("username", "email", "display_name", "role", "is_active", "last_login")
+    list_filter = ("role", "is_active")
+    search_fields = ("username", "email", "display_name")
+    filter_horizontal = ()
+    ordering = ("username",)
+    readonly_fields = ("last_login", "date_joined")
+    fieldsets = (
+        (None, {"fields": ("username", "password", "email", "display_name")}),
+        ("Access", {"fields": ("role", "is_active", "is_superuser")}),
+        ("Times", {"fields": ("last_login", "date_joined")}),
+    )
+    add_fieldsets = ((None, {"fields": ("username", "email", "role", "password1", "password2")}),)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        return (*self.readonly_fields, "username") if obj else self.readonly_fields
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        audit.record("admin.changed", request, object=f"account {obj}")
+        return super().log_change(request, obj, message)
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        audit.record("admin.added", request, object=f"account {obj}")
+        return super().log_addition(request, obj, message)
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(admin.ModelAdmin):
+    """Keys of all accounts: to be looked at; they are made and revoked by their users."""
+
+    list_display = ("user", "name", "prefix", "created", "expires", "last_used", "revoked")
+    search_fields = ("user__username", "name")
+
+    def has_add_permission(self, *args: Any) -> bool:
+        return False
+
+    has_change_permission = has_add_permission

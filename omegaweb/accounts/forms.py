@@ -1,0 +1,66 @@
+"""Forms of the account pages."""
+
+from __future__ import annotations
+
+from datetime import datetime, time
+from typing import Any
+
+from django import forms
+from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm
+from django.utils import timezone
+
+from omegaweb.accounts.models import User
+
+
+class SignIn(AuthenticationForm):
+    """Userid and password."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["username"].widget.attrs.update(
+            autocomplete="username", autocapitalize="none", spellcheck="false"
+        )
+
+
+class SignUp(BaseUserCreationForm):
+    """A new account: userid, e-mail (for a lost password), password twice."""
+
+    class Meta:
+        model = User
+        fields = ("username", "email", "display_name")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["username"].widget.attrs.update(
+            autocapitalize="none", spellcheck="false", pattern="[a-z][a-z0-9_]{2,30}", autocomplete="username"
+        )
+        self.fields["email"].widget.attrs["autocomplete"] = "email"
+        self.fields["display_name"].label = "Name (optional)"
+        self.fields["display_name"].widget.attrs["autocomplete"] = "name"
+
+
+class Profile(forms.ModelForm):
+    """What may be changed of an account."""
+
+    class Meta:
+        model = User
+        fields = ("display_name", "email")
+
+
+class NewKey(forms.Form):
+    """An API key: what it is for, and until when."""
+
+    name = forms.CharField(
+        max_length=60, label="What is it for?", widget=forms.TextInput(attrs={"placeholder": "laptop"})
+    )
+    expires = forms.DateField(
+        required=False, label="Last day (optional)", widget=forms.DateInput(attrs={"type": "date"})
+    )
+
+    def clean_expires(self) -> datetime | None:
+        day = self.cleaned_data["expires"]
+        if day is None:
+            return None
+        if day < timezone.now().date():
+            raise forms.ValidationError("That day is over.")
+        return datetime.combine(day, time.max, tzinfo=timezone.get_current_timezone())

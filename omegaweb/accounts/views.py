@@ -1,0 +1,132 @@
+"""Sign-up, sign-in and everything that people do with their own account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from constance import config
+from django.contrib import messages
+from django.contrib.auth import login
+from django.contrib.auth import views as auth
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse_lazy
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST
+
+from omegaweb import audit, provision
+from omegaweb.access import ANYBODY, access
+from omegaweb.accounts.forms import NewKey, Profile, SignIn, SignUp
+from omegaweb.accounts.models import ApiKey, Invitation
+from omegaweb.roles import VIEWER
+
+sign_in = access(ANYBODY)(
+    auth.LoginView.as_view(
+        template_name="accounts/login.html", authentication_form=SignIn, redirect_authenticated_user=True
+    )
+)
+sign_out = access(ANYBODY)(auth.LogoutView.as_view())
+password_change = access(VIEWER)(
+    auth.PasswordChangeView.as_view(
+        template_name="accounts/password_change.html", success_url=reverse_lazy("account")
+    )
+)
+_reset = reverse_lazy("password_reset_done")
+password_reset = access(ANYBODY)(
+    auth.PasswordResetView.as_view(
+        template_name="accounts/password_reset.html",
+        email_template_name="accounts/password_reset_email.txt",
+        subject_template_name="accounts/password_reset_subject.txt",
+        success_url=_reset,
+    )
+)
+password_reset_done = access(ANYBODY)(
+    auth.PasswordResetDoneView.as_view(template_name="accounts/password_reset_done.html")
+)
+password_reset_confirm = access(ANYBODY)(
+    auth.PasswordResetConfirmView.as_view(
+        template_name="accounts/password_reset_confirm.html", success_url=reverse_lazy("login")
+    )
+)
+
+
+@access(ANYBODY)
+@sensitive_post_parameters()
+@never_cache
+def sign_up(request: HttpRequest) -> HttpResponse:
+    """Open an account, as far as the setting SIGNUP lets one; the new user is signed in at once."""
+    word = request.GET.get("invitation", "")
+    invitation = Invitation.open(word) if word else None
+    if config.SIGNUP == "closed" or (config.SIGNUP == "invite" and invitation is None):
+        return render(
+            request, "accounts/signup_closed.html", {"policy": config.SIGNUP, "word": word}, status=403
+        )
+    initial = {"email": invitation.email} if invitation else None
+    form = SignUp(request.POST or None, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        with transaction.atomic():
+            if invitation is not None:
+                # of two that use it at once, one finds it used
+                if not Invitation.objects.filter(pk=invitation.pk, used=None).update(used=timezone.now()):
+                    return redirect("signup")
+                form.instance.role = invitation.role
+            user = form.save()
+        audit.record("account.opened", request, userid=user.username)
+        login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+        return redirect("account")
+    return render(request, "accounts/signup.html", {"form": form}, status=400 if form.errors else 200)
+
+
+@access(VIEWER)
+@never_cache
+def account(request: HttpRequest) -> HttpResponse:
+    """One's own account: userid, keys, name and address."""
+    profile = Profile(request.POST or None, instance=request.user)
+    if request.method == "POST" and profile.is_valid():
+        profile.save()
+        messages.success(request, "Saved.")
+        return redirect("account")
+    request.user.refresh_from_db()  # a form that did not pass has changed it
+    return _account(request, profile, NewKey(), status=400 if profile.errors else 200)
+
+
+def _account(
+    request: HttpRequest, profile: Profile, new_key: NewKey, status: int = 200, **more: Any
+) -> HttpResponse:
+    keys = request.user.keys.filter(revoked=None)
+    context = {"profile": profile, "new_key": new_key, "keys": keys, **more}
+    return render(request, "accounts/account.html", context, status=status)
+
+
+@access(VIEWER)
+@never_cache
+@require_POST
+def key_create(request: HttpRequest) -> HttpResponse:
+    """Make an API key. The answer to this very request is the one place that ever shows it."""
+    form = NewKey(request.POST)
+    if not form.is_valid():
+        return _account(request, Profile(instance=request.user), form, status=400)
+    key, text = ApiKey.issue(request.user, form.cleaned_data["name"], form.cleaned_data["expires"])
+    audit.record("key.made", request, object=str(key))
+    return _account(request, Profile(instance=request.user), NewKey(), issued=key, issued_text=text)
+
+
+@access(VIEWER)
+@require_POST
+def key_revoke(request: HttpRequest, pk: int) -> HttpResponse:
+    """Revoke one of one's keys. With the last one, what is connected to the services by it ends too."""
+    key = get_object_or_404(ApiKey, pk=pk, user=request.user, revoked=None)
+    revoke(key)
+    audit.record("key.revoked", request, object=str(key))
+    messages.success(request, f"The key “{key.name}” is revoked.")
+    return redirect("account")
+
+
+def revoke(key: ApiKey) -> None:
+    """Revoke a key; the services' passwords change with the last one. Raises: as `provision.rotate`."""
+    key.revoke()
+    if not any(other.is_valid for other in key.user.keys.filter(revoked=None)):
+        provision.rotate(key.user)

@@ -1,0 +1,73 @@
+"""Who is calling: `Authorization: userid:apikey`, also as `ApiKey userid:apikey` and as Basic."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from omegaweb import audit
+from omegaweb.accounts.models import ApiKey, User
+
+HOW = "send the header `Authorization: userid:apikey`"
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """`request.user` is the key's user, `request.auth` the key."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+        header = request.headers.get("Authorization")
+        if header is None:
+            return None
+        userid, key = credentials(header)
+        found = User.objects.with_key(userid, key) if userid and key else None
+        if found is None:
+            # of the request below, as asking this one for its user would come here again
+            audit.record("key.refused", request._request, userid=userid)
+            raise AuthenticationFailed("the userid or API key is not known, has expired or was revoked")
+        if found.used():
+            audit.record("key.used", request._request, userid=userid, key=str(found))
+        return found.user, found
+
+    def authenticate_header(self, request: Request) -> str:
+        return "ApiKey"
+
+
+class SameOriginSession(SessionAuthentication):
+    """Our own pages call the API as who is signed in; other than reading takes their CSRF token."""
+
+
+def credentials(header: str) -> tuple[str, str]:
+    """Return (userid, key) of an Authorization header, empty texts where it holds none."""
+    scheme, _, rest = header.strip().partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            header = base64.b64decode(rest, validate=True).decode()
+        except (binascii.Error, ValueError):
+            return "", ""
+    elif scheme.lower() == "apikey":
+        header = rest
+    userid, _, key = header.strip().partition(":")
+    return userid, key
+
+
+class _KeyInSchema(OpenApiAuthenticationExtension):
+    target_class = ApiKeyAuthentication
+    name = "ApiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "apiKey", "in": "header", "name": "Authorization", "description": HOW}
+
+
+class _SessionInSchema(OpenApiAuthenticationExtension):
+    target_class = SameOriginSession
+    name = "Session"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME}

@@ -1,0 +1,52 @@
+"""`GET config/`: the caller's own settings, with own passwords and the host names that clients use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from constance import config
+from django.conf import settings
+from django.shortcuts import get_object_or_404
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from omegaml import config as names
+from omegaweb import provision, roles
+from omegaweb.accounts.models import User
+from omegaweb.api.permissions import Viewer
+
+
+class Config(APIView):
+    """The settings that `omegacli init` and `import omegaml` work with.
+
+    For administrators: `?user=` gives those of another account, `?view=1` host names inside the cluster.
+    """
+
+    permission_classes = (Viewer,)
+
+    def get(self, request: Request) -> Response:
+        user, inside = request.user, request.query_params.get("view") == "1"
+        asked = request.query_params.get("user", user.username)
+        if (asked != user.username or inside) and not roles.may(user, roles.ADMIN):
+            raise PermissionDenied
+        if asked != user.username:
+            user = get_object_or_404(User, username=asked, is_active=True)
+        data = client_settings(user, inside)
+        meta = {"limit": 1, "next": None, "offset": 0, "previous": None, "total_count": 1}
+        response = Response({"meta": meta, "objects": [{"data": data, "resource_uri": "/api/v1/config/"}]})
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+def client_settings(user: User, inside: bool = False) -> dict[str, Any]:
+    """What a client of this account needs to know; `inside`: of a client in the cluster's own network."""
+    return {
+        "OMEGA_USERID": user.username,
+        "OMEGA_RESTAPI_URL": settings.CONFIGURATION.url,
+        "OMEGA_MONGO_URL": provision.mongo_url(user, None if inside else config.MONGO_HOST),
+        "OMEGA_BROKER": config.BROKER_URL or None,
+        "OMEGA_MONGO_COLLECTION": names.setting("OMEGA_BUCKET").default,
+        "OMEGA_CELERY_CONFIG": None,
+    }

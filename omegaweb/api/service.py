@@ -1,0 +1,35 @@
+"""Whether the platform is there: `ping` for clients, `/healthz` for whoever keeps it running."""
+
+from __future__ import annotations
+
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, JsonResponse
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from omegaml import __version__
+from omegaweb import access
+from omegaweb.api.permissions import Anybody
+
+
+class Ping(APIView):
+    """The version and the time; the one REST route that asks for no key."""
+
+    permission_classes = (Anybody,)
+    authentication_classes = ()
+
+    def get(self, request: Request) -> Response:
+        return Response({"version": __version__, "time": timezone.now()})
+
+
+@access.access(access.ANYBODY)
+def healthz(request: HttpRequest) -> JsonResponse:
+    """Up (200) or down (503), and nothing else."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        return JsonResponse({"status": "up"})
+    except DatabaseError:
+        return JsonResponse({"status": "down"}, status=503)

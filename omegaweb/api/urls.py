@@ -1,0 +1,17 @@
+"""Routes below /api/."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+from drf_spectacular.views import SpectacularAPIView
+
+from omegaweb import access
+from omegaweb.api import config, errors, service
+
+urlpatterns = [
+    path("v1/ping", service.Ping.as_view()),
+    path("v1/ping/", service.Ping.as_view(), name="ping"),
+    path("v1/config/", config.Config.as_view(), name="api-config"),
+    path("schema/", access.access(access.REST)(SpectacularAPIView.as_view()), name="schema"),
+    re_path(r"^.*$", access.access(access.ANYBODY)(errors.not_found)),
+]

@@ -1,0 +1,18 @@
+// Buttons that copy what is shown beside them: <button data-copy="#id">.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const text = document.querySelector(button.dataset.copy).textContent.trim();
+  const said = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    const range = document.createRange(); // no clipboard without TLS: leave it selected instead
+    range.selectNodeContents(document.querySelector(button.dataset.copy));
+    getSelection().removeAllRanges();
+    getSelection().addRange(range);
+    button.textContent = "Selected";
+  }
+  setTimeout(() => { button.textContent = said; }, 2000);
+});

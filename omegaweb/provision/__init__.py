@@ -1,0 +1,108 @@
+"""Users in the backing services: made with the account, repaired at any time, removed with it.
+
+The password by which a user reaches MongoDB is random, known to nobody but the services, and kept encrypted:
+a client gets it from the config route, omegaweb itself uses it to read that user's data. The credential
+that makes users is used here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import string
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from omegaml import admin
+from omegaml.errors import OmegaError
+from omegaweb.provision.sealed import seal, unseal
+
+if TYPE_CHECKING:
+    from omegaweb.accounts.models import ServiceLogin, User
+
+_log = logging.getLogger(__name__)
+_ALPHABET = string.ascii_letters + string.digits  # so that it stands in any URL and file as it is
+
+
+def provision(user: User, password: str | None = None) -> None:
+    """Make the services know the account as it is now: its login, or none while it is disabled.
+
+    May be repeated; what is right already stays. A login keeps its password unless one is given.
+
+    Raises: Unavailable, AuthFailed (the provisioning credential).
+    """
+    login = service_login(user, password)
+    url = settings.CONFIGURATION.mongo_url
+    if user.is_active:
+        admin.ensure_account(url, user.username, mongo_password(login))
+    else:
+        admin.drop_account(url, user.username)
+    login.provisioned = timezone.now()
+    login.save(update_fields=["provisioned"])
+
+
+def try_provision(user: User) -> bool:
+    """As `provision`, but False where a service is away: the account stays, and is repaired later."""
+    try:
+        provision(user)
+        return True
+    except OmegaError as error:
+        _log.warning("account %s is not provisioned: %s", user, error.message)
+        return False
+
+
+def rotate(user: User) -> None:
+    """Give the account a new password and end what is connected with the old one.
+
+    An open connection survives a change of password, but not that its user is made anew.
+    """
+    from omegaweb.accounts.models import ServiceLogin
+
+    ServiceLogin.objects.filter(user=user).update(mongo_password=seal(_password()), provisioned=None)
+    admin.drop_account(settings.CONFIGURATION.mongo_url, user.username)
+    provision(user)
+
+
+def forget(userid: str, data: bool = False) -> None:
+    """Remove the logins of a deleted account, and with `data` its database."""
+    admin.drop_account(settings.CONFIGURATION.mongo_url, userid, data=data)
+
+
+def try_forget(userid: str) -> bool:
+    try:
+        forget(userid)
+        return True
+    except OmegaError as error:
+        _log.warning("the logins of %s are not removed: %s", userid, error.message)
+        return False
+
+
+def service_login(user: User, password: str | None = None) -> ServiceLogin:
+    """The account's logins, made where there are none; with `password`, that one from now on."""
+    from omegaweb.accounts.models import ServiceLogin
+
+    with transaction.atomic():
+        login, _ = ServiceLogin.objects.get_or_create(
+            user=user, defaults={"mongo_password": seal(password or _password())}
+        )
+        if password and mongo_password(login) != password:
+            login.mongo_password = seal(password)
+            login.save(update_fields=["mongo_password"])
+    return login
+
+
+def mongo_password(login: ServiceLogin) -> str:
+    return unseal(login.mongo_password)
+
+
+def mongo_url(user: User, host: str | None = None) -> str:
+    """The URL by which the user reaches the own database, at `host` (`host:port`) or where omegaweb does."""
+    server = host or settings.CONFIGURATION.mongo_server
+    return admin.account_url(server, user.username, mongo_password(service_login(user)))
+
+
+def _password() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(32))

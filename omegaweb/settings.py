@@ -1,0 +1,180 @@
+"""Django's settings, all of which follow from `omegaweb.configuration`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from omegaweb import configuration
+
+CONFIGURATION = configuration.load()
+BASE_DIR = Path(__file__).parent
+_address = urlsplit(CONFIGURATION.url)
+_over_tls = _address.scheme == "https"
+
+DEBUG = False
+SECRET_KEY = CONFIGURATION.secret_key
+DATABASES = CONFIGURATION.databases()
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+ALLOWED_HOSTS = [*filter(None, [_address.hostname]), *CONFIGURATION.hosts]
+if CONFIGURATION.is_local:
+    ALLOWED_HOSTS += ["localhost", "127.0.0.1", "[::1]"]
+ROOT_URLCONF = "omegaweb.urls"
+WSGI_APPLICATION = "omegaweb.wsgi.application"
+FIXTURE_DIRS = [BASE_DIR / "fixtures"]
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+INSTALLED_APPS = [
+    "omegaweb.accounts",  # before auth, whose createsuperuser it extends
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "constance",
+    "axes",
+    "rest_framework",
+    "drf_spectacular",
+    "omegaweb.audit",
+    "omegaweb.dashboard",
+]
+
+MIDDLEWARE = [
+    "omegaweb.requests.RequestId",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "omegaweb.requests.ContentSecurityPolicy",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "omegaweb.access.LoginRequired",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "omegaweb.dashboard.context.platform",
+            ]
+        },
+    }
+]
+
+# accounts
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+_validators = "django.contrib.auth.password_validation"
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": f"{_validators}.UserAttributeSimilarityValidator",
+        "OPTIONS": {"user_attributes": ("username", "email")},
+    },
+    {"NAME": f"{_validators}.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": f"{_validators}.CommonPasswordValidator"},
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "home"
+# by name and address together: five wrong guesses at one account must lock out nobody else behind a proxy
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = 0.25  # hours
+AXES_RESET_ON_SUCCESS = True
+AXES_LOCKOUT_TEMPLATE = "accounts/locked.html"
+AXES_IPWARE_PROXY_COUNT = CONFIGURATION.proxies
+AXES_CLIENT_IP_CALLABLE = "omegaweb.requests.address"
+AXES_VERBOSE = False
+
+# cookies and transport
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _over_tls
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_NAME = f"omega_session_{_address.port or ''}".rstrip("_")  # two platforms may share a host
+CSRF_TRUSTED_ORIGINS = [CONFIGURATION.url]
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+if CONFIGURATION.proxies:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "static"
+WHITENOISE_USE_FINDERS = True
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+
+# what an administrator changes while it runs
+
+CONSTANCE_BACKEND = "constance.backends.database.DatabaseBackend"
+CONSTANCE_ADDITIONAL_FIELDS = {
+    "broker_url": ["omegaweb.accounts.fields.BrokerUrlField", {"required": False}],
+    "host": ["omegaweb.accounts.fields.HostField", {}],
+    "signup": [
+        "django.forms.fields.ChoiceField",
+        {"choices": [("open", "open"), ("invite", "by invitation"), ("closed", "closed")]},
+    ],
+}
+CONSTANCE_CONFIG = {
+    "BROKER_URL": (
+        CONFIGURATION.broker_url,
+        "The message broker as clients reach it: amqp://public-host:port/vhost. Empty: there is none.",
+        "broker_url",
+    ),
+    "MONGO_HOST": (CONFIGURATION.mongo_host, "MongoDB as clients reach it: public-host:port.", "host"),
+    "SIGNUP": (CONFIGURATION.signup_policy, "Who may open an account.", "signup"),
+}
+CONSTANCE_CONFIG_FIELDSETS = {
+    "Addresses that clients are given": ("BROKER_URL", "MONGO_HOST"),
+    "Accounts": ("SIGNUP",),
+}
+
+# REST
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "omegaweb.api.authentication.ApiKeyAuthentication",
+        "omegaweb.api.authentication.SameOriginSession",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["omegaweb.api.permissions.Nobody"],  # each view says who may
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "omegaweb.api.errors.answer",
+    "UNAUTHENTICATED_USER": None,
+    "DEFAULT_THROTTLE_CLASSES": ["omegaweb.api.throttling.PerAccount", "omegaweb.api.throttling.PerAddress"],
+    "DEFAULT_THROTTLE_RATES": {"account": "6000/min", "address": "120/min"},
+    "NUM_PROXIES": CONFIGURATION.proxies,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "omega|ml",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["omegaweb.api.permissions.Viewer"],
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "omegaweb.requests.JsonLines"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {"django.server": {"handlers": ["console"], "propagate": False}},
+}

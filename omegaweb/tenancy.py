@@ -1,0 +1,45 @@
+"""Each account's own platform: omegaweb reads its data with its login, never with one of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from omegaml import config
+from omegaml.omega import Omega
+from omegaweb import provision
+from omegaweb.accounts.models import User
+
+KEEP = 64  # accounts whose connection stays open
+_kept: OrderedDict[str, Omega] = OrderedDict()
+_lock = threading.Lock()
+
+
+@contextmanager
+def omega(user: User, bucket: str | None = None) -> Iterator[Omega]:
+    """The account's platform, in `bucket` or the default one.
+
+    Connections stay open for the accounts used last. After a rotation the URL is another, so that none with
+    the old password is used.
+    """
+    url = provision.mongo_url(user)
+    _keep(url)
+    platform = Omega(config.defaults(), bucket, url)
+    try:
+        yield platform
+    finally:
+        platform.close()
+
+
+def _keep(url: str) -> None:
+    """Hold the connection of `url` open; those used least recently go."""
+    with _lock:
+        if url not in _kept:
+            _kept[url] = Omega(config.defaults(), mongo_url=url)
+            _ = _kept[url].db  # counts as a user of the connection
+        _kept.move_to_end(url)
+        dropped = [_kept.popitem(last=False)[1] for _ in range(len(_kept) - KEEP)]
+    for platform in dropped:
+        platform.close()

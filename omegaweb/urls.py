@@ -1,0 +1,16 @@
+"""All routes. Who may use which is said at each view (omegaweb.access)."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+
+from omegaweb.api.service import healthz
+
+urlpatterns = [
+    path("", include("omegaweb.dashboard.urls")),
+    path("account/", include("omegaweb.accounts.urls")),
+    path("api/", include("omegaweb.api.urls")),
+    path("admin/", admin.site.urls),
+    path("healthz", healthz),
+]

@@ -1,0 +1,192 @@
+"""Accounts and keys: what opens with them, and what does not."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import pytest
+import requests
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+from tests.services.web_platform import PASSWORD, Person, WebPlatform
+
+pytestmark = pytest.mark.once
+
+
+def test_a_new_account_gets_its_own_settings_by_its_key(web: WebPlatform, ann: Person) -> None:
+    settings = ann.settings
+    assert settings["OMEGA_USERID"] == ann.userid
+    assert settings["OMEGA_RESTAPI_URL"] == web.url
+    assert f"@localhost:{web.mongo_port}/omega_{ann.userid}?" in settings["OMEGA_MONGO_URL"]
+
+
+@pytest.mark.parametrize("form", ["{0}:{1}", "ApiKey {0}:{1}", "apikey {0}:{1}", "Basic"])
+def test_a_key_may_be_sent_in_each_form(web: WebPlatform, ann: Person, form: str) -> None:
+    header = form.format(ann.userid, ann.key)
+    if form == "Basic":
+        header = "Basic " + base64.b64encode(f"{ann.userid}:{ann.key}".encode()).decode()
+    answer = requests.get(f"{web.url}/api/v1/config/", headers={"Authorization": header})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        ":",
+        "ann",
+        "Basic !",
+        "Basic Og==",
+        "Bearer x",
+        "{userid}:",
+        "{userid}:om_no",
+        "{userid}é:x",
+        "other:{key}",
+    ],
+)
+def test_a_missing_or_wrong_key_is_refused_in_the_shape_of_every_error(
+    web: WebPlatform, ann: Person, header: str | None
+) -> None:
+    headers = (
+        {} if header is None else {"Authorization": header.format(userid=ann.userid, key=ann.key).encode()}
+    )
+    answer = requests.get(f"{web.url}/api/v1/config/", headers=headers)
+    assert answer.status_code == 401
+    error = answer.json()["error"]
+    assert error["code"] == "AUTH_FAILED" and error["message"] and error["hint"]
+    assert error["request_id"] == answer.headers["X-Request-ID"]
+
+
+def test_a_revoked_key_opens_nothing_and_ends_open_connections(web: WebPlatform, ann: Person) -> None:
+    client: MongoClient = MongoClient(ann.settings["OMEGA_MONGO_URL"])
+    client.get_default_database()["x"].insert_one({"a": 1})
+    revoke = re.search(r"/account/key/\d+/revoke/", ann.page("/account/").text)
+    assert revoke and ann.submit("/account/", revoke[0]).status_code == 200
+    assert ann.get("config/").status_code == 401
+    with pytest.raises(OperationFailure):
+        client.get_default_database()["x"].find_one()
+    ann.key = web.new_key(ann.browser)
+    again: MongoClient = MongoClient(ann.settings["OMEGA_MONGO_URL"])
+    assert again.get_default_database()["x"].count_documents({}) == 1
+
+
+def test_a_key_that_is_over_opens_nothing(web: WebPlatform, ann: Person) -> None:
+    over = "ApiKey.objects.filter(user__username=%r).update(expires=timezone.now())"
+    web.python(over % ann.userid)
+    assert ann.get("config/").status_code == 401
+
+
+def test_only_the_digest_of_a_key_is_kept_and_it_is_shown_once(web: WebPlatform, ann: Person) -> None:
+    assert ann.key not in ann.page("/account/").text
+    for file in web.folder.glob("web.sqlite3*"):
+        assert ann.key.encode() not in file.read_bytes()
+    assert ann.key not in web.log.read_text()
+
+
+@pytest.mark.parametrize("userid", ["Ann", "1ann", "an", "a" * 32, "ann-b", "root", "ann\n", "annä", "$ne"])
+def test_a_userid_that_could_name_no_user_elsewhere_is_refused(web: WebPlatform, userid: str) -> None:
+    browser = requests.Session()
+    answer = web.submit(
+        browser,
+        "/account/signup/",
+        username=userid,
+        email="x@example.org",
+        password1=PASSWORD,
+        password2=PASSWORD,
+    )
+    assert answer.status_code == 400 or (userid == "ann\n" and answer.status_code == 200)
+
+
+def test_a_userid_is_never_given_twice(web: WebPlatform, ann: Person, boss: Person) -> None:
+    web.python(f"User.objects.get(username={ann.userid!r}).delete()")
+    browser = requests.Session()
+    answer = web.submit(
+        browser,
+        "/account/signup/",
+        username=ann.userid,
+        email="new@example.org",
+        password1=PASSWORD,
+        password2=PASSWORD,
+    )
+    assert answer.status_code == 400 and "not to be had" in answer.text
+
+
+def test_settings_of_another_are_for_administrators(ann: Person, bob: Person, boss: Person) -> None:
+    assert ann.get(f"config/?user={bob.userid}").status_code == 403
+    assert ann.get("config/?view=1").status_code == 403
+    answer = boss.get(f"config/?user={bob.userid}")
+    assert answer.json()["objects"][0]["data"]["OMEGA_USERID"] == bob.userid
+    assert boss.get("config/?user=nobody_here").status_code == 404
+
+
+def test_a_user_reaches_the_own_database_and_no_other(ann: Person, bob: Person) -> None:
+    MongoClient(bob.settings["OMEGA_MONGO_URL"]).get_default_database()["secret"].insert_one({"a": 1})
+    client: MongoClient = MongoClient(ann.settings["OMEGA_MONGO_URL"])
+    mine, theirs = client[f"omega_{ann.userid}"], client[f"omega_{bob.userid}"]
+    mine["x"].insert_one({"a": 1})
+    for attempt in (
+        lambda: theirs["secret"].find_one(),
+        lambda: theirs["secret"].insert_one({}),
+        lambda: theirs.list_collection_names(),
+        lambda: mine["x"].aggregate([{"$out": {"db": theirs.name, "coll": "x"}}]),
+        lambda: mine["x"].aggregate(
+            [{"$lookup": {"from": {"db": theirs.name, "coll": "secret"}, "pipeline": [], "as": "s"}}]
+        ),
+        lambda: list(mine["x"].find({"$where": "1"})),
+        lambda: mine.command("createUser", "eve", pwd="x", roles=[]),
+        lambda: mine.command("updateUser", ann.userid, roles=["root"]),
+        lambda: client.admin.command("getParameter", "*"),
+        lambda: client.drop_database(theirs.name),
+    ):
+        with pytest.raises(OperationFailure):
+            attempt()
+    assert client.list_database_names() == [mine.name]
+
+
+def test_five_wrong_passwords_close_one_account_at_one_address_only(
+    web: WebPlatform, ann: Person, bob: Person
+) -> None:
+    browser = requests.Session()
+    for _ in range(5):
+        answer = web.submit(browser, "/account/login/", username=ann.userid, password="wrong")
+    answer = web.submit(browser, "/account/login/", username=ann.userid, password=PASSWORD)
+    assert answer.status_code == 429 and "quarter of an hour" in answer.text
+    answer = web.submit(browser, "/account/login/", username=bob.userid, password=PASSWORD)
+    assert answer.status_code == 200 and answer.url == f"{web.url}/"
+
+
+def test_createsuperuser_by_file_and_environment_may_be_repeated(web: WebPlatform) -> None:
+    file = web.folder / "password"
+    file.write_text(PASSWORD)
+    first = [
+        "createsuperuser",
+        "--noinput",
+        "--username",
+        "chief",
+        "--email",
+        "c@example.org",
+        "--password-file",
+        str(file),
+    ]
+    assert "Superuser created" in web.manage(*first).stdout
+    assert web.manage(*first, ok=False).returncode == 1
+    assert "already" in web.manage(*first, "--if-absent").stdout
+    by_environment = {
+        f"DJANGO_SUPERUSER_{k}": v
+        for k, v in {"USERNAME": "chief2", "EMAIL": "c2@example.org", "PASSWORD": PASSWORD}.items()
+    }
+    assert "Superuser created" in web.manage("createsuperuser", "--noinput", **by_environment).stdout
+    browser = requests.Session()
+    assert web.submit(browser, "/account/login/", username="chief", password=PASSWORD).status_code == 200
+    assert browser.get(f"{web.url}/admin/constance/config").status_code == 200
+    answer = web.submit(
+        browser,
+        "/admin/constance/config/",
+        BROKER_URL="ampq://localhost//",
+        MONGO_HOST=f"localhost:{web.mongo_port}",
+        SIGNUP="open",
+    )
+    assert 'value="amqp://localhost//"' in answer.text
