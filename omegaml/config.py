@@ -1,7 +1,8 @@
 """Settings: where they come from, and the one reader and writer of `~/.omegaml/config.yml`.
 
 A value comes from the first of: an argument, the environment, the chosen context, the top level of the
-file, the default. `Config.origin` says which. The names derived from a userid are made here and nowhere else.
+file, the default. `Config.origin` says which. A context that names an account takes what opens one from
+nowhere else in the file. The names derived from a userid are made here and nowhere else.
 """
 
 from __future__ import annotations
@@ -86,6 +87,8 @@ SETTINGS: tuple[Setting, ...] = (
     ),
 )
 _BY_NAME = {s.name: s for s in SETTINGS}
+# what makes sense only together with the userid it was given for
+OF_ACCOUNT = frozenset(("OMEGA_APIKEY", "OMEGA_RESTAPI_URL", "OMEGA_MONGO_URL", "OMEGA_BROKER"))
 
 
 @dataclass(frozen=True)
@@ -158,11 +161,15 @@ def load(path: Path | None = None, context: str | None = None, **overrides: Any)
     chosen = asked or content.get(CURRENT)
     if chosen is not None and chosen not in contexts:
         raise no_context(chosen, contexts, file.path)
+    mine = contexts.get(chosen) or {}
+    others = (
+        OF_ACCOUNT if mine.get("OMEGA_USERID") else frozenset()
+    )  # the top of the file is another account's
     sources: list[tuple[str, Mapping[str, Any]]] = [
         ("argument", {k: v for k, v in overrides.items() if v is not None}),
         ("environment", os.environ),
-        (f"context {chosen} in {file.path}", contexts.get(chosen) or {}),
-        (str(file.path), content),
+        (f"context {chosen} in {file.path}", mine),
+        (str(file.path), {k: v for k, v in content.items() if k not in others}),
     ]
     values = {}
     for s in SETTINGS:

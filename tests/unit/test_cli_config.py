@@ -242,6 +242,27 @@ def test_each_failure_of_the_server_has_its_error(server: str) -> None:
         rest.fetch_config(server, "ada", KEY, timeout=0.2)
 
 
+def test_a_context_of_one_account_takes_nothing_that_opens_another(
+    env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = ConfigFile(config_of(env))
+    urls = {
+        "OMEGA_RESTAPI_URL": "http://h:1",
+        "OMEGA_MONGO_URL": "mongodb://h/ada",
+        "OMEGA_BROKER": "amqp://h",
+    }
+    file.set_values({"OMEGA_USERID": "ada", "OMEGA_APIKEY": KEY, "OMEGA_BUCKET": "mine", **urls})
+    file.set_context("bob", {"OMEGA_USERID": "bob"})
+    file.set_context("nobody", {"OMEGA_TIMEOUT": 5})
+    bob = load(file.path, "bob")
+    assert bob.get("OMEGA_USERID") == "bob" and bob.get("OMEGA_BUCKET") == "mine"
+    assert {bob.get(name) for name in ("OMEGA_APIKEY", *urls)} == {None}
+    assert load(file.path, "nobody").get("OMEGA_APIKEY") == KEY
+    assert load(file.path, "bob", OMEGA_APIKEY="given").get("OMEGA_APIKEY") == "given"
+    monkeypatch.setenv("OMEGA_MONGO_URL", "mongodb://e/bob")
+    assert load(file.path, "bob").get("OMEGA_MONGO_URL") == "mongodb://e/bob"
+
+
 def test_two_writers_at_once_lose_nothing(env: dict[str, str]) -> None:
     file = ConfigFile(config_of(env))
 
