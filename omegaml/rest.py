@@ -1,7 +1,8 @@
-"""Client of omegaweb's REST API: the config route, which hands an account its own URLs.
+"""Client of omegaweb's REST API, and of its config route, which hands an account its own URLs.
 
 Contract: `GET <url>/api/v1/config/` with `Authorization: userid:apikey` answers
-`{"meta": ..., "objects": [{"data": {"OMEGA_MONGO_URL": ..., "OMEGA_BROKER": ...}}]}`.
+`{"meta": ..., "objects": [{"data": {"OMEGA_MONGO_URL": ..., "OMEGA_BROKER": ...}}]}`; an error
+`{"error": {"code", "message", "hint", "request_id"}}`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import requests
 from omegaml.config import Config, cache_path, check_url, write_private
 from omegaml.errors import (
     AuthFailed,
+    Conflict,
     Corrupt,
     Forbidden,
     InvalidInput,
+    Mismatch,
     NotFound,
     OmegaError,
     TimedOut,
@@ -30,20 +33,38 @@ KEEP = 600.0  # seconds that a fetched answer is used
 MAX_ANSWER = 1 << 20
 
 
-def fetch_config(url: str, userid: str, apikey: str, timeout: float = TIMEOUT) -> dict[str, Any]:
-    """Return the account's settings as the server at `url` tells them.
+def send(
+    url: str,
+    userid: str,
+    apikey: str,
+    method: str,
+    route: str,
+    *,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+    timeout: float = TIMEOUT,
+) -> requests.Response:
+    """Send one request with the account's key; return the answer, unless it is an error.
 
     Args:
+        route: below `url`, as `/api/v1/user/?limit=5`.
         timeout: seconds to connect, and between two pieces of the answer.
-    Raises: AuthFailed, Forbidden, Unavailable (nothing answers), TimedOut, NotFound (no such route there),
-        InvalidInput (no usable URL), Corrupt (an answer that is not a config answer).
+    Raises: what the server says by its code and status; Unavailable (nothing answers), TimedOut,
+        InvalidInput (no usable URL, or it points elsewhere).
     """
     url = check_url(url)
-    route = f"{url}/api/v1/config/"
-    headers = {"Authorization": f"{userid}:{apikey}", "Accept": "application/json"}
+    sent = {"Accept": "application/json", **(headers or {}), "Authorization": f"{userid}:{apikey}"}
     try:
         # a redirect would carry the key to wherever it points
-        answer = requests.get(route, headers=headers, timeout=timeout, allow_redirects=False, auth=_no_netrc)
+        answer = requests.request(
+            method,
+            url + route,
+            data=body,
+            headers=sent,
+            timeout=timeout,
+            allow_redirects=False,
+            auth=_no_netrc,
+        )
     except requests.exceptions.SSLError as e:
         raise Unavailable(f"{url} has no certificate that this machine trusts: {_reason(e)}") from None
     except requests.exceptions.ReadTimeout:
@@ -54,8 +75,49 @@ def fetch_config(url: str, userid: str, apikey: str, timeout: float = TIMEOUT) -
         raise Unavailable(
             f"nothing answers at {url}", hint="check the URL, or start the platform: omegacli cluster up"
         ) from None
-    _check_status(answer, url, userid)
-    return _data(answer, route)
+    if answer.status_code >= 300:
+        raise _error(answer, url, userid)
+    return answer
+
+
+def call(
+    config: Config,
+    method: str,
+    route: str,
+    data: Any = None,
+    *,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+    timeout: float | None = None,
+) -> requests.Response:
+    """Send a request as the account that `config` names.
+
+    Args:
+        route: below `/api/v1/`, as `user/ada/`.
+        data: sent as JSON; or give `body` as it is to be sent.
+        timeout: OMEGA_TIMEOUT where not given, and at least 30 s: servers work before they answer.
+    Raises: as `send`; Unavailable if `config` names no account.
+    """
+    url, userid, apikey = _account(config)
+    if not (url and userid and apikey):
+        raise Unavailable(
+            "no account is configured: it takes OMEGA_RESTAPI_URL, OMEGA_USERID and OMEGA_APIKEY",
+            hint="omegacli init, or omegacli cluster up",
+        )
+    given = {"Content-Type": "application/json", **(headers or {})}
+    if data is not None:
+        body = json.dumps(data).encode()
+    seconds = timeout if timeout is not None else max(30.0, config.get("OMEGA_TIMEOUT"))
+    return send(url, userid, apikey, method, f"/api/v1/{route}", body=body, headers=given, timeout=seconds)
+
+
+def fetch_config(url: str, userid: str, apikey: str, timeout: float = TIMEOUT) -> dict[str, Any]:
+    """Return the account's settings as the server at `url` tells them.
+
+    Raises: as `send`; Corrupt (an answer that is not a config answer).
+    """
+    answer = send(url, userid, apikey, "GET", "/api/v1/config/", timeout=timeout)
+    return _data(answer, f"{check_url(url)}/api/v1/config/")
 
 
 def client_config(config: Config, *, refetch: bool = False) -> dict[str, Any]:
@@ -66,7 +128,7 @@ def client_config(config: Config, *, refetch: bool = False) -> dict[str, Any]:
     Returns: {} if the configuration names no account.
     Raises: as `fetch_config`.
     """
-    url, userid, apikey = (config.get(f"OMEGA_{name}") for name in ("RESTAPI_URL", "USERID", "APIKEY"))
+    url, userid, apikey = _account(config)
     if not (url and userid and apikey):
         return {}
     path = cache_path(config.context)
@@ -102,28 +164,55 @@ def _read(path: Path, account: list[str]) -> dict[str, Any] | None:
         return None
 
 
-def _check_status(answer: requests.Response, url: str, userid: str) -> None:
+def _account(config: Config) -> tuple[str | None, str | None, str | None]:
+    url, userid, apikey = (config.get(f"OMEGA_{name}") for name in ("RESTAPI_URL", "USERID", "APIKEY"))
+    return url, userid, apikey
+
+
+_KINDS: dict[int, type[OmegaError]] = {
+    **dict.fromkeys((400, 405, 406, 413, 415), InvalidInput),
+    401: AuthFailed,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    422: Mismatch,
+    **dict.fromkeys((408, 504), TimedOut),
+}
+
+
+def _error(answer: requests.Response, url: str, userid: str) -> OmegaError:
+    """Our error for an answer that is one: of the kind that the server names, else by its status."""
     status = answer.status_code
-    if status == 200:
-        return
+    if status < 400:
+        where = answer.headers.get("Location", "?")
+        return InvalidInput(f"{url} points elsewhere, to {where}", hint="use that URL")
     if status == 401:
-        raise AuthFailed(f"{url} does not accept the API key of {userid!r}", hint="omegacli init --force")
-    error: OmegaError
-    if status == 403:
-        error = Forbidden(
-            f"{url} does not let {userid!r} read its settings", hint="ask the server's administrator"
+        return AuthFailed(
+            f"{url} does not accept the API key of {userid!r}",
+            hint=f"make a key at {url}/account/ and give it to `omegacli init --force`",
         )
-    elif status == 404:
-        error = NotFound(f"{url} has no config route", hint="is this the address of omegaweb?")
-    elif status in (408, 504):
-        error = TimedOut(f"{url} did not answer in time (status {status})")
-    elif 300 <= status < 400:
-        error = InvalidInput(
-            f"{url} points elsewhere, to {answer.headers.get('Location', '?')}", hint="use that URL"
-        )
-    else:
-        error = Unavailable(f"{url} answered with status {status}", hint="try again, or see the server's log")
-    raise error
+    said = _said(answer)
+    if said is None:
+        kind = _KINDS.get(status, Unavailable)
+        hint = "is this the address of omegaweb?" if status == 404 else "try again, or see the server's log"
+        return kind(f"{url} answered with status {status}", hint=hint)
+    code, message, hint = (said.get(name) for name in ("code", "message", "hint"))
+    kind = _KINDS.get(status, OmegaError if status == 500 else Unavailable)
+    # a name that goes with another status says what failed behind the server, not what the caller did
+    kind = next((k for k in _every(OmegaError) if k("").code == code and k.http_status == status), kind)
+    return kind(str(message), hint=str(hint) if hint else None, request_id=said.get("request_id"))
+
+
+def _said(answer: requests.Response) -> dict[str, Any] | None:
+    try:
+        said = answer.json()["error"]
+        return said if isinstance(said, dict) and said.get("message") else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _every(kind: type[OmegaError]) -> list[type[OmegaError]]:
+    return [kind, *(k for below in kind.__subclasses__() for k in _every(below))]
 
 
 def _data(answer: requests.Response, route: str) -> dict[str, Any]:
