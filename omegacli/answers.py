@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from omegacli import console, formats
+from omegacli import console
+from omegaml import tabular
 
 
 def as_data(obj: Any) -> Any:
@@ -15,7 +16,7 @@ def as_data(obj: Any) -> Any:
         obj = obj.to_pandas()
     if type(obj).__name__ == "Series":
         obj = obj.to_frame(name="value" if obj.name is None else obj.name)
-    return formats.records(obj) if type(obj).__name__ == "DataFrame" else console.plain(obj)
+    return tabular.records(obj) if type(obj).__name__ == "DataFrame" else console.plain(obj)
 
 
 def show(schema: str, answer: Any) -> None:
@@ -30,7 +31,7 @@ def show(schema: str, answer: Any) -> None:
 def show_rows(schema: str, table: Any, limit: int | None) -> None:
     """Show the rows of a table, at most `limit`; its columns, too, where there is no row."""
     rows = as_data(table)[:limit]
-    labels = list(rows[0]) if rows else formats.distinct([str(c) for c in getattr(table, "columns", ())])
+    labels = list(rows[0]) if rows else tabular.distinct([str(c) for c in getattr(table, "columns", ())])
     console.show(schema, rows, columns=labels or None)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from omegacli import console, formats, transfer
+from omegaml import tabular
 from omegaml.errors import FormatTooNew, InvalidInput, NotStorable, OmegaError
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _write_one(store: Store, meta: Metadata, folder: Path, number: int, format: 
     chosen = format if kind in _TABLES else "npy" if kind == "ndarray" else formats.natural_format(obj)
     suffix = {"excel": "xlsx", "binary": "bin"}.get(chosen, chosen)
     entry |= {"file": f"{number:05d}.{suffix}", "format": chosen}
-    entry["index"] = kind == "DataFrame" and formats.has_telling_index(obj)
+    entry["index"] = kind == "DataFrame" and tabular.has_telling_index(obj)
     if kind == "Series":
         entry["series"] = {"named": obj.name is not None}
     file = folder / entry["file"]

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
-from omegacli.jsonvalues import dumps as dumps
-from omegacli.jsonvalues import plain as plain
 from omegaml.errors import ConfirmationNeeded, InvalidInput
+from omegaml.jsonvalues import dumps as dumps
+from omegaml.jsonvalues import plain as plain
 
 
 class Options(NamedTuple):  # a dataclass would import inspect, a third of the time of --version

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from omegacli import compression, console
+from omegaml import tabular
 from omegaml.errors import InvalidInput, NotStorable
 
 if TYPE_CHECKING:
@@ -94,21 +95,8 @@ def _json(data: bytes, path: str) -> Any:
                 raise InvalidInput(f"{name} is nested too deeply", hint="--format binary stores it") from None
     value = values if _is_lines(path) else values[0]
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-        return _table(value)
+        return tabular.from_rows(value)
     return value
-
-
-def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rows as a frame; integers too large for a float stay integers where a row lacks one."""
-    import pandas as pd
-
-    frame = pd.DataFrame(rows)
-    for label in [label for label, dtype in frame.dtypes.items() if dtype.kind == "f"]:
-        cells = [row.get(label) for row in rows]
-        if any(isinstance(cell, int) and abs(cell) > 1 << 53 for cell in cells):
-            is_whole = all(cell is None or isinstance(cell, int) for cell in cells)
-            frame[label] = pd.Series(cells, dtype="Int64" if is_whole else object)
-    return frame
 
 
 def _excel(data: bytes, path: str) -> Any:
@@ -174,28 +162,11 @@ def _write_csv(frame: pd.DataFrame, has_index: bool, stream: BinaryIO, path: str
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
     with console.progress(f"writing {path}", len(frame), "rows") as bar:
         for start in range(0, max(len(frame), 1), 50_000):  # in pieces, so that progress is seen
-            part = _as_text(frame.iloc[start : start + 50_000])
+            part = tabular.as_text(frame.iloc[start : start + 50_000])
             part.to_csv(text, index=has_index, header=start == 0, sep=_separator(path), lineterminator="\n")
             bar.advance(len(part))
     text.flush()
     text.detach()
-
-
-def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with JSON in place of cells that CSV has no text for: lists, mappings and bytes."""
-    for i in [i for i, dtype in enumerate(frame.dtypes) if str(dtype) == "object"]:
-        column = frame.iloc[:, i]
-        if any(isinstance(cell, (list, dict, tuple, set, bytes)) for cell in column):
-            cells = [_cell_text(cell) for cell in column]
-            frame = frame.copy()
-            frame.isetitem(i, type(column)(cells, index=frame.index, dtype=object))
-    return frame
-
-
-def _cell_text(cell: Any) -> Any:
-    if isinstance(cell, bytes):
-        return console.plain(cell)
-    return console.dumps(cell) if isinstance(cell, (list, dict, tuple, set)) else cell
 
 
 def _write_parquet(frame: pd.DataFrame, stream: BinaryIO) -> None:
@@ -251,47 +222,7 @@ def _frame(obj: Any, format: str) -> tuple[pd.DataFrame, bool]:
                 f"{type(obj).__name__} is no table", hint=f"use --format {natural_format(obj)}"
             ) from None
         return obj.rename(columns=str), False
-    return obj, has_telling_index(obj)
-
-
-def has_telling_index(frame: pd.DataFrame) -> bool:
-    """Tell whether the index says more than row numbers: unnamed integers are taken for those."""
-    return frame.index.nlevels > 1 or frame.index.name is not None or frame.index.inferred_type != "integer"
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a DataFrame as one mapping per row, missing values as None; a telling index comes first."""
-    import pandas as pd
-
-    if has_telling_index(frame):
-        names = [
-            n if n is not None else ("index" if frame.index.nlevels == 1 else f"level_{i}")
-            for i, n in enumerate(frame.index.names)
-        ]
-        levels = [frame.index.get_level_values(i).tolist() for i in range(frame.index.nlevels)]
-    else:
-        names, levels = [], []
-    labels = distinct([str(label) for label in [*names, *frame.columns]])
-    columns = [*levels, *(frame.iloc[:, i].tolist() for i in range(frame.shape[1]))]
-    return [
-        {
-            label: None if value is pd.NA or value is pd.NaT else value
-            for label, value in zip(labels, row, strict=True)
-        }
-        for row in zip(*columns, strict=True)
-    ]
-
-
-def distinct(labels: list[str]) -> list[str]:
-    """`labels`, with .1, .2 and so on where one is there already, as pandas names the columns of a CSV."""
-    found: dict[str, None] = {}
-    for label in labels:
-        name, number = label, 0
-        while name in found:
-            number += 1
-            name = f"{label}.{number}"
-        found[name] = None
-    return list(found)
+    return obj, tabular.has_telling_index(obj)
 
 
 def _to_json(obj: Any, as_lines: bool) -> str:
@@ -302,7 +233,7 @@ def _to_json(obj: Any, as_lines: bool) -> str:
     if isinstance(obj, pd.Series):
         obj = obj.to_frame(name="value" if obj.name is None else obj.name)
     if isinstance(obj, pd.DataFrame):
-        obj = records(obj)
+        obj = tabular.records(obj)
         if not as_lines:
             return console.dumps(obj)
     if as_lines:

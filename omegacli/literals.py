@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from omegaml.errors import InvalidInput
+from omegaml.literals import scalar
 
-_NUMBER = re.compile(r"[+-]?(?=\.?\d)(\d+(_\d+)*)?(\.\d*)?([eE][+-]?\d+)?")
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?")
-_WORDS = {"true": True, "false": False, "null": None, "none": None}
 _LISTS = ("in", "nin", "between")
 
 
@@ -20,22 +17,6 @@ def value(text: str) -> Any:
     Numbers, true, false, null and dates (2026-01-31, 2026-01-31T10:00Z) are what they look like; a Python
     list, dict, tuple or quoted text is that; everything else is the text itself.
     """
-    if text.lower() in _WORDS:
-        return _WORDS[text.lower()]
-    if _NUMBER.fullmatch(text):
-        try:
-            return int(text)
-        except ValueError:
-            return float(text)
-    if text.lower() in ("nan", "inf", "-inf"):
-        return float(text)
-    if _TIME.fullmatch(text):
-        from datetime import datetime
-
-        try:
-            return datetime.fromisoformat(text)
-        except ValueError:
-            return text
     if text[:1] in "'\"[{(" and text:
         import ast
 
@@ -43,7 +24,7 @@ def value(text: str) -> Any:
             return ast.literal_eval(text)
         except (ValueError, SyntaxError):
             return text
-    return text
+    return scalar(text)
 
 
 def pairs(texts: Sequence[str] | None, flag: str) -> dict[str, Any]:
