@@ -127,18 +127,21 @@ class LazyFrame(Frames):
                     break
         return max(0, (total if plan.stop is None else min(total, plan.stop)) - plan.start)
 
-    def chunks(self) -> Iterator[Any]:
-        """Yield the rows in order, as pandas frames of at most some ten thousand rows.
+    def chunks(self, as_: str = "pandas") -> Iterator[Any]:
+        """Yield the rows in order, as frames of at most some ten thousand rows.
 
         A sort without `head` goes over the data again for every 65,536 rows.
+
+        Args:
+            as_: "pandas" or "arrow".
         """
         if not self._plan.order:
             for piece in self._pieces(self._stored()):
-                yield self._made([piece], _numbers(piece), "pandas")
+                yield self._made([piece], _numbers(piece), as_)
             return
         ranked = self._ranked()
         for start in range(0, len(ranked), BLOCK_ROWS):
-            yield self._gathered(ranked.iloc[start : start + BLOCK_ROWS], "pandas")
+            yield self._gathered(ranked.iloc[start : start + BLOCK_ROWS], as_)
 
     def get(self, as_: str | None = None) -> Any:
         """Return the result as what was put (`as_`: "pandas", "arrow" or "polars")."""

@@ -42,6 +42,19 @@ class Added:
 
 
 @dataclass(frozen=True)
+class Once:
+    """What tells an append that is sent again from a new one.
+
+    Attributes:
+        key: the name that the writer gave to it.
+        content: the digest of what is appended.
+    """
+
+    key: str
+    content: str
+
+
+@dataclass(frozen=True)
 class Selection:
     """Which columns and rows of a dataset are asked for, and as what; all of it where nothing is said."""
 

@@ -8,6 +8,7 @@ the newest, which nothing asks for, or versions of a dropped object, which `gc` 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,13 +16,47 @@ from typing import Any
 
 from pymongo import ReturnDocument
 
-from omegaml.errors import Conflict, NotFound
+from omegaml.errors import Conflict, InvalidInput, NotFound
 from omegaml.metadata import COLLECTION, LATEST, Metadata
 from omegaml.mongo import JOURNALED, ensure_index, translated
+from omegaml.store.base import Once
 from omegaml.store.names import VERSIONS, Asked
 
 _NOUNS = {"data/": "dataset", "models/": "model", "jobs/": "job", "scripts/": "script"}
 _BRIEF = {"kind_meta.segs": 0, "kind_meta.inline": 0, "kind_meta.schema": 0}
+
+
+def _size(field: str) -> dict[str, Any]:
+    return {"$size": {"$ifNull": [field, []]}}
+
+
+# the number of columns: columnar tables list their types, then those of the index; rows their fields
+_SCHEMA = "$kind_meta.schema"
+_LEVELS = {"$cond": [{"$isArray": f"{_SCHEMA}.index.range"}, 0, _size(f"{_SCHEMA}.index.names")]}
+_FIELDS = {
+    "$filter": {
+        "input": {"$ifNull": ["$kind_meta.columns", []]},
+        "cond": {"$not": {"$regexMatch": {"input": {"$last": "$$this"}, "regex": "^(_idx#|_om#rowid)"}}},
+    }
+}
+_WIDTH = {
+    "$switch": {
+        "branches": [
+            {
+                "case": {"$isArray": f"{_SCHEMA}.types"},
+                "then": {"$subtract": [_size(f"{_SCHEMA}.types"), _LEVELS]},
+            },
+            {"case": {"$isArray": "$kind_meta.columns"}, "then": {"$size": _FIELDS}},
+        ],
+        "default": None,
+    }
+}
+
+# how many appends are known to have been made, oldest forgotten first
+_APPENDS = 100
+_VISIBLE = {"$not": {"$regex": "^[._]"}}  # as names.is_hidden
+_ORDERS = {"name": "name", "modified": "modified", "created": "created", "rows": "kind_meta.rows"}
+_ORDERS |= {"bytes": "kind_meta.bytes", "kind": "kind"}
 
 Doc = dict[str, Any]
 
@@ -91,6 +126,26 @@ class Catalog:
             found = self._documents.find({"bucket": self.bucket, "prefix": self.prefix}, _BRIEF)
             return [Metadata.from_doc(doc) for doc in found.sort("name", 1)]
 
+    def page(
+        self, start: int, count: int, contains: str = "", sort: str = "name"
+    ) -> tuple[Sequence[Metadata], int]:
+        """Return some of the objects that are not hidden, and how many there are: two queries in all.
+
+        `kind_meta` of each has `width`, the number of a table's columns. Raises InvalidInput (sort).
+        """
+        field = _ORDERS.get(sort.removeprefix("-"))
+        if field is None:
+            raise InvalidInput(f"objects are not sorted by {sort!r}", hint=f"one of {', '.join(_ORDERS)}")
+        like = [{"name": {"$regex": re.escape(contains), "$options": "i"}}] if contains else []
+        match = {"$and": [{"bucket": self.bucket, "prefix": self.prefix}, {"name": _VISIBLE}, *like]}
+        order = {field: -1 if sort.startswith("-") else 1, "name": 1}
+        steps = [{"$match": match}, {"$project": {"kind_meta.inline": 0, "kind_meta.segs": 0}}]
+        steps += [{"$sort": order}, {"$skip": start}, {"$limit": count}]
+        steps += [{"$set": {"kind_meta.width": _WIDTH}}, {"$project": _BRIEF}]
+        with translated():
+            found = [Metadata.from_doc(d) for d in self._documents.aggregate(steps)]
+            return found, self._documents.count_documents(match)
+
     def versions(self, name: str) -> Sequence[Metadata]:
         """Return the versions that are kept, the newest (which the name means) first."""
         doc = self.require(name)
@@ -136,6 +191,17 @@ class Catalog:
         # another writer may be keeping the same one, and a killed one may have kept it as it was earlier
         with suppress(Conflict), translated():
             self._documents.replace_one(self._key(name), {**content, "name": name}, upsert=True)
+
+    def appended(self, doc: Mapping[str, Any], once: Once) -> bool:
+        """Tell whether this append was made before. Raises Conflict where its key stands for another one."""
+        for known in doc.get("appends") or ():
+            if known["key"] == once.key and known["content"] != once.content:
+                raise Conflict(
+                    f"key {once.key!r} was used for other rows before", hint="give every append its own key"
+                )
+            if known["key"] == once.key:
+                return True
+        return False
 
     def tag(self, doc: Doc, tag: str, version: int) -> bool:
         """Let `tag` mean `version`; False where the document was changed meanwhile."""
@@ -199,6 +265,12 @@ class Catalog:
             f"there is no {self.noun} {name!r} in bucket {self.bucket!r}",
             hint=f"see `omegacli {self.noun}s list`",
         )
+
+
+def appending(once: Once) -> tuple[Doc, Doc]:
+    """Return what the document must say for an append to be new, and the change that makes it known."""
+    entry = {"key": once.key, "content": once.content}
+    return {"appends.key": {"$ne": once.key}}, {"appends": {"$each": [entry], "$slice": -_APPENDS}}
 
 
 def now() -> datetime:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bson.raw_bson import RawBSONDocument
@@ -29,11 +29,14 @@ from omegaml.query import where as parse_where
 from omegaml.store.base import Added, Selection, Written, stale
 from omegaml.store.names import VERSIONS, Names
 
+if TYPE_CHECKING:
+    from omegaml.store.rowreader import RowsReader
+
 MESSAGE_BYTES = 32 << 20
 THREADS = 2
 _ORDER = {"+": ASCENDING, "-": DESCENDING, "@": GEOSPHERE}
 _Key = list[tuple[str, Any]]
-_GONE = (26, 43, 175)  # NamespaceNotFound, CursorNotFound, QueryPlanKilled
+GONE = (26, 43, 175)  # NamespaceNotFound, CursorNotFound, QueryPlanKilled
 _NEXT = "next_row"  # in the metadata document: the first row number that no writer has reserved
 
 
@@ -124,7 +127,7 @@ class RowsStorage:
             fields = data_fields(meta)
             projection |= {f: 1 for f in [*index_fields(meta), *(fields[i] for i in meta["take"]), ROWID]}
         with translated():
-            batches = self._fetch(doc, meta, _query(meta, expr), projection, asked.limit)
+            batches = self._fetch(doc, meta, query_of(meta, expr), projection, asked.limit)
         rows = sum(len(offsets) - 1 for _, offsets in batches)
         listed = meta.get("rows")
         is_short = listed is not None and rows != listed and expr is None and asked.limit is None
@@ -133,13 +136,21 @@ class RowsStorage:
         payload = Rows(rows, lambda start: ((memoryview(batch), offsets) for batch, offsets in batches), meta)
         return backend.decode(payload, doc.get("format") or 0)
 
+    def open(self, doc: Mapping[str, Any], backend: Backend) -> RowsReader:
+        """Return a reader of the rows as `doc` lists them."""
+        from omegaml.store.rowreader import RowsReader
+
+        with translated():
+            meta = _with_rows_of_stock(self.db, doc, dict(doc.get("kind_meta") or {}))
+        return RowsReader(self.db[doc["collection"]], doc, meta, backend)
+
     def copy(self, doc: Mapping[str, Any], name: str) -> Written:
         """Store the rows once more, with their indexes."""
         collection = self.names.fresh("rows")
         source = self.db[doc["collection"]].with_options(write_concern=JOURNALED)
         with translated(), unbroken(self.db, repr(name)):
             meta = _with_rows_of_stock(self.db, doc, dict(doc.get("kind_meta") or {}))
-            source.aggregate([{"$match": _query(meta, None)}, {"$out": collection}])
+            source.aggregate([{"$match": query_of(meta, None)}, {"$out": collection}])
             for index in source.list_indexes():
                 if index["name"] != "_id_":
                     self.db[collection].create_index(list(index["key"].items()), name=index["name"])
@@ -172,9 +183,9 @@ class RowsStorage:
             cursor: Any = self.db[doc["collection"]].find_raw_batches(query, projection)
             if limit is not None:
                 cursor = cursor.sort(ROWID, 1).limit(limit) if limit > 0 else ()
-            return [(batch, _offsets(batch)) for batch in cursor]
+            return [(batch, offsets_of(batch)) for batch in cursor]
         except OperationFailure as error:
-            if error.code not in _GONE:
+            if error.code not in GONE:
                 raise
             raise stale(doc["name"]) from error
 
@@ -231,7 +242,7 @@ def _positions(meta: Mapping[str, Any], asked: Selection) -> list[int]:
     return [i for i in range(len(data_fields(meta))) if i not in left_out]
 
 
-def _query(meta: Mapping[str, Any], where: Expr | None) -> dict[str, Any]:
+def query_of(meta: Mapping[str, Any], where: Expr | None) -> dict[str, Any]:
     """The filter for the rows that belong to the dataset and match."""
     parts = (meta.get("omega") or {}).get("parts")
     query = {} if where is None else to_mongo(where, partial(field_of, meta))
@@ -368,7 +379,7 @@ def _within(parts: Sequence[Sequence[int]]) -> dict[str, Any]:
     return ranges[0] if len(ranges) == 1 else {"$or": ranges} if ranges else {ROWID: {"$lt": 0}}
 
 
-def _offsets(batch: bytes) -> list[int]:
+def offsets_of(batch: bytes) -> list[int]:
     """Where the documents of a batch begin, and its end."""
 
     def walk() -> Iterator[int]:
