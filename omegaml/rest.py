@@ -196,11 +196,12 @@ def _error(answer: requests.Response, url: str, userid: str) -> OmegaError:
         kind = _KINDS.get(status, Unavailable)
         hint = "is this the address of omegaweb?" if status == 404 else "try again, or see the server's log"
         return kind(f"{url} answered with status {status}", hint=hint)
-    code, message, hint = (said.get(name) for name in ("code", "message", "hint"))
     kind = _KINDS.get(status, OmegaError if status == 500 else Unavailable)
     # a name that goes with another status says what failed behind the server, not what the caller did
-    kind = next((k for k in _every(OmegaError) if k("").code == code and k.http_status == status), kind)
-    return kind(str(message), hint=str(hint) if hint else None, request_id=said.get("request_id"))
+    kind = next(
+        (k for k in _every(OmegaError) if k("").code == said.get("code") and k.http_status == status), kind
+    )
+    return kind(str(said["message"]), hint=said.get("hint") or None, request_id=said.get("request_id"))
 
 
 def _said(answer: requests.Response) -> dict[str, Any] | None:
