@@ -6,6 +6,7 @@
     │   └── Mismatch          2  422   data that does not fit the model or the dataset it is meant for
     ├── NotFound              4  404
     ├── Conflict              5  409   the name is taken, or somebody else changed the object meanwhile
+    │   ├── Busy              5  409   many writers change the object at once
     │   └── Stale             5  409   the object was replaced while it was read
     ├── ConfirmationNeeded    3  400
     ├── AuthFailed            6  401
@@ -82,6 +83,12 @@ class Conflict(OmegaError):
 
     exit_code = 5
     http_status = 409
+
+
+class Busy(Conflict):
+    """Many writers change the object at once, and this one did not get its turn; nothing was stored."""
+
+    retry = True
 
 
 class Stale(Conflict):

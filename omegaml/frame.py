@@ -22,7 +22,7 @@ from omegaml.query import And, Expr, Labels, Q, where
 from omegaml.streams import Frames, constant_key, listed
 
 if TYPE_CHECKING:
-    from omegaml.backends.columnar.schema import Schema
+    from omegaml.backends.columnar.schema import ColumnType, Schema
     from omegaml.store.reader import Piece, Reader
 
 BLOCK_ROWS = 65_536
@@ -59,6 +59,15 @@ class LazyFrame(Frames):
     def columns(self) -> pd.Index:
         return self.schema.labels
 
+    @property
+    def names(self) -> Labels:
+        """The names by which columns and index levels can be asked for."""
+        return Labels(self.reader.schema.find)
+
+    def type_of(self, name: str) -> ColumnType:
+        """Return the type of a stored column or index level. Raises NotFound."""
+        return self.reader.schema.types[self.reader.schema.find(name)]
+
     def __repr__(self) -> str:
         return f"LazyFrame({', '.join(map(str, self.columns))})"
 
@@ -68,7 +77,7 @@ class LazyFrame(Frames):
     def filter(self, q: Q | Expr | None = None, **filters: Any) -> LazyFrame:
         """Keep the rows that match, as `filter(sales__gte=100)` or `filter(Q(a=1) | Q(b=2))`."""
         self._check_no_range("filter")
-        expr = where(q, filters, Labels(self.reader.schema.find))
+        expr = where(q, filters, self.names)
         if expr is None:
             return self
         for column in expr.columns():
@@ -277,7 +286,7 @@ class LazyFrame(Frames):
     # --- names
 
     def _has(self, label: Any) -> bool:
-        return str(label) in Labels(self.reader.schema.find)
+        return str(label) in self.names
 
     def _find(self, label: Any) -> int:
         """Return the position of a stored column by its label, of any type, or by its text."""

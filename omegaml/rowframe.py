@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from omegaml.backends.columnar.types import ColumnType
 from omegaml.errors import InvalidInput, Mismatch, NotFound
-from omegaml.query import And, Expr, Q, where
+from omegaml.query import And, Expr, Labels, Q, where
 from omegaml.streams import Frames, constant_key, listed
 
 if TYPE_CHECKING:
@@ -38,13 +39,22 @@ class LazyRows(Frames):
     def columns(self) -> pd.Index:
         return self.reader.labels.take(list(self._plan.columns))
 
+    @property
+    def names(self) -> Labels:
+        """The names by which columns and index levels can be asked for."""
+        return self.reader.names
+
+    def type_of(self, name: str) -> ColumnType:
+        """Return the type of a stored column or index level. Raises NotFound."""
+        return self.reader.find(name).type or ColumnType("object")
+
     def __repr__(self) -> str:
         return f"LazyRows({', '.join(map(str, self.columns))})"
 
     def filter(self, q: Q | Expr | None = None, **filters: Any) -> LazyRows:
         """Keep the rows that match, as `filter(sales__gte=100)` or `filter(Q(a=1) | Q(b=2))`."""
         self._check_no_range("filter")
-        expr = where(q, filters, self.reader.names)
+        expr = where(q, filters, self.names)
         if expr is None:
             return self
         for column in expr.columns():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from omegaml import backends
 from omegaml.backends.base import Backend, Blob, Documents, Payload, Rows, Table
-from omegaml.errors import Conflict, Corrupt, FormatTooNew, InvalidInput, Mismatch, OmegaError, Stale
+from omegaml.errors import Busy, Conflict, Corrupt, FormatTooNew, InvalidInput, Mismatch, OmegaError, Stale
 from omegaml.metadata import LATEST, Metadata
 from omegaml.store.base import Once, Selection, Storage, Written
 from omegaml.store.catalog import Catalog, Doc, appending, now, with_version
@@ -537,8 +537,8 @@ class Store:
         hint = "use replace=True or append=True, or another name"
         return Conflict(f"there is a {self.noun} {name!r} already", hint=hint)
 
-    def _busy(self, name: str) -> Conflict:
-        return Conflict(f"{self.noun} {name!r} is being changed by many writers at once", hint="try again")
+    def _busy(self, name: str) -> Busy:
+        return Busy(f"{self.noun} {name!r} is being changed by many writers at once", hint="try again")
 
 
 class _Taken(Exception):

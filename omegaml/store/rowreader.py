@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 
 from omegaml.backends import rowbson
 from omegaml.backends.base import Backend, Rows
-from omegaml.backends.rows import ROWID, data_fields, field_of, index_fields, labels
+from omegaml.backends.rows import ROWID, Field, data_fields, field_of, index_fields, labels
 from omegaml.mongo import translated
 from omegaml.query import Labels
 from omegaml.store.base import stale
@@ -37,7 +37,7 @@ class RowsReader:
         self.labels: pd.Index = labels(meta)
         self.names = Labels(partial(field_of, meta))
 
-    def find(self, text: str) -> str:
+    def find(self, text: str) -> Field:
         """Return the field that holds column or index level `text`. Raises NotFound."""
         return field_of(self._meta, text)
 

@@ -1,4 +1,4 @@
-"""Datasets of row documents are read lazily as columnar ones are; appends can be made once; lists are paged."""
+"""Row documents are read lazily as columnar data is; appends can be made once; lists are paged."""
 
 from __future__ import annotations
 
