@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 VIEWER, EDITOR, ADMIN = ROLES = ("viewer", "editor", "admin")  # each may what the one before may
+WORKER = "worker"  # outside that order: carries out the tasks of all accounts and has no data of its own
 
 
 def may(user: Any, needed: str) -> bool:

@@ -39,6 +39,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "omegaweb.audit",
+    "omegaweb.workers",
     "omegaweb.dashboard",
 ]
 

@@ -30,7 +30,7 @@ def validate_userid(value: str) -> None:
 
 # names that the services use themselves, or that would be mistaken for theirs
 RESERVED = frozenset(
-    ("root", "system", "guest", "local", "config", "public", "anonymous", "omega", "omegaml")
+    ("root", "system", "guest", "local", "config", "public", "anonymous", "omega", "omegaml", "runner")
 )
 
 

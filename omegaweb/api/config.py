@@ -15,21 +15,25 @@ from rest_framework.views import APIView
 from omegaml import config as names
 from omegaweb import provision, roles
 from omegaweb.accounts.models import User
-from omegaweb.api.permissions import Viewer
+from omegaweb.api.permissions import ViewerOrWorker
 
 
 class Config(APIView):
     """The settings that `omegacli init` and `import omegaml` work with.
 
     For administrators: `?user=` gives those of another account, `?view=1` host names inside the cluster.
+    A worker is given those of the account that it names.
     """
 
-    permission_classes = (Viewer,)
+    permission_classes = (ViewerOrWorker,)
 
     def get(self, request: Request) -> Response:
         user, inside = request.user, request.query_params.get("view") == "1"
         asked = request.query_params.get("user", user.username)
-        if (asked != user.username or inside) and not roles.may(user, roles.ADMIN):
+        is_worker = user.role == roles.WORKER
+        if is_worker and asked == user.username:
+            raise PermissionDenied  # it has no data of its own
+        if (asked != user.username or inside) and not (is_worker or roles.may(user, roles.ADMIN)):
             raise PermissionDenied
         if asked != user.username:
             user = get_object_or_404(User, username=asked, is_active=True)

@@ -44,6 +44,20 @@ class EditorWrites(_Role):
     reading, writing = roles.VIEWER, roles.EDITOR
 
 
+class Worker(BasePermission):
+    """The service accounts that carry out tasks, and nobody else."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return getattr(request.user, "role", None) == roles.WORKER
+
+
+class ViewerOrWorker(Viewer):
+    """Every account, and the service accounts."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return super().has_permission(request, view) or Worker().has_permission(request, view)
+
+
 class Admin(_Role):
     """Administrators only."""
 

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from omegaml import admin
 from omegaml.errors import OmegaError
+from omegaweb import roles
 from omegaweb.provision.sealed import seal, unseal
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def provision(user: User, password: str | None = None) -> None:
     """
     login = service_login(user, password)
     url = settings.CONFIGURATION.mongo_url
-    if user.is_active:
+    if user.is_active and user.role != roles.WORKER:
         admin.ensure_account(url, user.username, mongo_password(login))
     else:
         admin.drop_account(url, user.username)

@@ -1,0 +1,68 @@
+"""What a runner asks: which accounts there are. It says at the same time that it is there, and where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from omegaweb import roles
+from omegaweb.accounts.models import User
+from omegaweb.api.permissions import Worker as IsWorker
+from omegaweb.provision.sealed import seal
+from omegaweb.workers.models import Worker
+
+
+class Facts(serializers.Serializer):
+    """What a runner says of itself."""
+
+    id = serializers.RegexField(r"^[\w.-]{1,150}$")
+    host = serializers.CharField(max_length=255)
+    slots = serializers.IntegerField(min_value=1, max_value=10_000)
+    running = serializers.IntegerField(min_value=0, max_value=10_000)
+    address = serializers.CharField(max_length=255, allow_blank=True)
+    token = serializers.CharField(max_length=200)
+
+
+class Accounts(APIView):
+    """The userids whose tasks are to be carried out; disabled accounts are not among them."""
+
+    permission_classes = (IsWorker,)
+
+    def get(self, request: Request) -> Response:
+        return Response(accounts())
+
+
+class Workers(APIView):
+    """A runner joins, or says that it is still there."""
+
+    permission_classes = (IsWorker,)
+
+    def post(self, request: Request) -> Response:
+        facts = Facts(data=request.data)
+        facts.is_valid(raise_exception=True)
+        values = dict(facts.validated_data)
+        values |= {"token": seal(values["token"]), "seen": timezone.now()}
+        Worker.objects.update_or_create(id=values.pop("id"), defaults=values)
+        Worker.objects.filter(seen__lt=timezone.now() - 20 * Worker.DEAD_AFTER).delete()
+        return Response(accounts())
+
+
+class OneWorker(APIView):
+    """A runner leaves."""
+
+    permission_classes = (IsWorker,)
+
+    def delete(self, request: Request, id: str) -> Response:
+        Worker.objects.filter(id=id).delete()
+        return Response(status=204)
+
+
+def accounts() -> dict[str, Any]:
+    known = User.objects.filter(is_active=True, role__in=roles.ROLES).order_by("pk")
+    userids = list(known.values_list("username", flat=True))
+    return {"meta": {"total_count": len(userids)}, "objects": [{"userid": userid} for userid in userids]}
