@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from omegaml.errors import InvalidInput, Mismatch, NotStorable, OmegaError
 from omegaml.mongo import translated
-from omegaml.runtime import training, values
+from omegaml.runtime import timing, training, values
 from omegaml.runtime.base import Task, error_to_doc
 from omegaml.runtime.inputs import features, target
 from omegaml.runtime.loaded import MODELS
@@ -97,8 +97,14 @@ def _store(om: Omega, action: str, result: Any, name: str) -> None:
 def answer(om: Omega, task: Task) -> dict[str, Any]:
     """Carry out a task and return the outcome as JSON: `{"result": ...}` or `{"error": ...}`.
 
-    Results too large for a message are stored; `temporary` lists the datasets they are in.
+    Results too large for a message are stored; `temporary` lists the datasets they are in. `seconds` says how
+    long it took to load the model and to ask it.
     """
+    with timing.collected() as seconds:
+        return {**_answer(om, task), "seconds": seconds}
+
+
+def _answer(om: Omega, task: Task) -> dict[str, Any]:
     place = scope(om, task.bucket)
     stored: list[str] = []
     try:
@@ -157,12 +163,13 @@ def _ping(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict
 
 
 def _ask(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> Any:
-    model = MODELS.get(om, task.name)
+    with timing.measured("load"):
+        model = MODELS.get(om, task.name)
     method = method_of(model, task)
     if x is None:
         raise Mismatch(f"{task.action} of model {task.name!r} needs X")
     x, y = features(model, task.name, x), target(y)
-    with user_code(task, x):
+    with user_code(task, x), timing.measured(task.action):
         result = method(x, **params) if y is None else method(x, y, **params)
         return float(result) if task.action == "score" else result
 

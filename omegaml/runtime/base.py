@@ -135,10 +135,17 @@ class Runtime(Protocol):
 
 
 class Finished:
-    """The promise of a task that has ended already."""
+    """The promise of a task that has ended; `seconds` says what took how long, where that is known."""
 
-    def __init__(self, id: str, result: Any = None, error: OmegaError | None = None) -> None:
+    def __init__(
+        self,
+        id: str,
+        result: Any = None,
+        error: OmegaError | None = None,
+        seconds: Mapping[str, float] | None = None,
+    ) -> None:
         self.id = id
+        self.seconds = dict(seconds or {})
         self.status = "done" if error is None else "failed"
         self._result = result
         self._error = error

@@ -14,9 +14,13 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import zlib
 from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import IO, Any
 
 from omegaml.errors import OmegaError, TaskFailed, TimedOut
@@ -29,9 +33,17 @@ LOOK = 0.25
 class Child:
     """One process for one database; it is started on first use and again after it died."""
 
-    def __init__(self, mongo_url: str, bucket: str | None = None) -> None:
+    def __init__(self, mongo_url: str, bucket: str | None = None, closed: bool = False) -> None:
+        """closed: it serves somebody else than whoever started this, and gets neither that person's settings
+        nor, where this process is root, its rights.
+        """
+        self.mongo_url = mongo_url
+        self._is_closed = closed
         # the URL holds a password: it goes through the pipe, not the argument list or the environment
-        self._hello = json.dumps({"mongo_url": mongo_url, "bucket": bucket, "path": sys.path})
+        hello = {"mongo_url": mongo_url, "bucket": bucket, "path": sys.path}
+        if closed and may_give_up_rights():
+            hello["uid"] = uid_of(mongo_url)
+        self._hello = json.dumps(hello)
         self._process: subprocess.Popen[bytes] | None = None
         self._reason: OmegaError | None = None
 
@@ -51,7 +63,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            env=_environment(),
+            env=_environment(self._is_closed),
             start_new_session=True,  # Ctrl-C is for the parent to handle; and all it starts is killed with it
         )
         self._write(self._hello)
@@ -142,9 +154,35 @@ def _kill_all(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def _environment() -> dict[str, str]:
+def _environment(is_closed: bool) -> dict[str, str]:
     # settings come through the pipe: the child holds the one credential that its tasks need
-    return {k: v for k, v in os.environ.items() if not k.startswith("OMEGA_") or k == "OMEGA_HOME"}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OMEGA", "DJANGO"))}
+    if is_closed:
+        return {**kept, "OMEGA_CONFIG": os.devnull}
+    return {**kept, **{k: v for k, v in os.environ.items() if k == "OMEGA_HOME"}}
+
+
+def uid_of(mongo_url: str) -> int:
+    """A user id, and group id, that no person or service of a machine has: one for each database."""
+    from omegaml.mongo import database_name
+
+    return 1_000_000_000 + zlib.crc32(database_name(mongo_url).encode()) % 1_000_000_000
+
+
+@cache
+def may_give_up_rights() -> bool:
+    """Whether this is root, and what is installed can be read by others, as children need to."""
+    folders = [Path(sys.prefix), Path(__file__).resolve()]
+    open_to_all = all(path.stat().st_mode & 0o001 for folder in folders for path in folder.parents)
+    return os.getuid() == 0 and open_to_all
+
+
+def _give_up_rights(uid: int) -> None:
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    folder = tempfile.gettempdir()  # the home of root is closed to it now
+    os.environ |= {"HOME": folder, "OMEGA_HOME": os.path.join(folder, f"omega-{uid}")}
 
 
 def main() -> None:
@@ -161,6 +199,8 @@ def main() -> None:
     from omegaml.runtime import actions
 
     hello = json.loads(lines.get())
+    if "uid" in hello:
+        _give_up_rights(hello["uid"])
     # models are found by the modules that define them, wherever the parent found those
     sys.path += [entry for entry in hello["path"] if entry not in sys.path]
     # as the default, so that `import omegaml as om` in a model means the same platform

@@ -1,8 +1,11 @@
 """The process that carries out queued tasks: `python -m omegaml.runtime.runner --config FILE`.
 
-FILE is YAML with OMEGA_MONGO_URL (and optionally OMEGA_BUCKET), readable by its owner only. Each slot is one
-child process with one task at a time. SIGTERM takes no more tasks, waits for those in hand and ends; what is
-not done in time is given back to the queue or reported as lost (`omegaml.runtime.tasks`).
+FILE is YAML, readable by its owner only, with either OMEGA_MONGO_URL (and optionally OMEGA_BUCKET), the one
+database to serve, or OMEGA_RESTAPI_URL, OMEGA_USERID and OMEGA_APIKEY of a service account of role `worker`:
+then omegaweb says which accounts there are and gives the URL of each one's database, and this process has no
+credential of its own. Each slot is one child process with one task of one account at a time.
+SIGTERM takes no more tasks, waits for those in hand and ends; what is not done in time is given back to the
+queue or reported as lost (`omegaml.runtime.tasks`).
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import argparse
 import logging
 import os
 import platform
-import queue
+import secrets
 import signal
 import stat
 import sys
@@ -20,23 +23,28 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
-from omegaml.errors import ConfigInvalid, OmegaError, TaskFailed, TimedOut, Unavailable
+from omegaml.errors import AuthFailed, ConfigInvalid, Forbidden, OmegaError, TaskFailed, TimedOut, Unavailable
 from omegaml.metadata import COLLECTION
 from omegaml.mongo import translated
 from omegaml.runtime import actions
+from omegaml.runtime.accounts import FIRST, Account, Accounts, OneAccount, WebAccounts
 from omegaml.runtime.base import Task, error_to_doc
 from omegaml.runtime.child import Child
-from omegaml.runtime.tasks import BEAT, DEAD_AFTER, Tasks, cancelled
+from omegaml.runtime.direct import Door
+from omegaml.runtime.slots import Slots
+from omegaml.runtime.tasks import BEAT, DEAD_AFTER, cancelled
 
-if TYPE_CHECKING:
-    from omegaml.omega import Omega
+WORKER = ("OMEGA_RESTAPI_URL", "OMEGA_USERID", "OMEGA_APIKEY")
 
 LOOK = 0.3
+ACCOUNTS = 5.0
 FORGOTTEN = 5.0
 TIDY = 600.0
 COLLECT = 6 * 3600.0
@@ -47,99 +55,182 @@ log = logging.getLogger("omegaml.runner")
 
 
 class Runner:
-    """Claims tasks of one database and carries them out until it is told to stop."""
+    """Claims tasks of all its accounts and carries them out until it is told to stop."""
 
-    def __init__(self, om: Omega, mongo_url: str, slots: int = 1) -> None:
+    def __init__(self, accounts: Accounts, slots: int = 1) -> None:
         self.id = f"{platform.node()}-{os.getpid()}-{uuid4().hex[:6]}"
-        self._om = om
-        self._tasks = Tasks(om.db, mongo_url)
-        self._children = [Child(mongo_url, om.bucket) for _ in range(slots)]
-        self._free: queue.SimpleQueue[Child] = queue.SimpleQueue()
+        self._accounts = accounts
+        self._slots = Slots(slots)
+        self._token = secrets.token_urlsafe(32)
+        self._door = Door(self._token, self._asked)
         self._stop = threading.Event()
+        self._wake = threading.Event()
         self._gone = threading.Event()
         self._give_up = threading.Event()
-        self._in_hand: dict[str, Child] = {}
+        self._in_hand: dict[str, tuple[Account, Child]] = {}
         self._cancelled: set[str] = set()
 
     def stop(self) -> None:
         """Take no more tasks and end."""
         self._stop.set()
+        self._wake.set()
 
     def run(self, drain: float = DRAIN) -> None:
         """Work until `stop`, then wait at most `drain` seconds for the tasks in hand."""
-        threads = [threading.Thread(target=work, daemon=True) for work in (self._beat, self._keep_tidy)]
+        work = (self._beat, self._keep_tidy, self._keep_accounts)
+        threads = [threading.Thread(target=one, daemon=True) for one in work]
         try:
-            for child in self._children:
-                child.start()
-                self._free.put(child)
-            with ThreadPoolExecutor(len(self._children)) as pool:
-                threads[0].start()
-                self._patiently(self._tasks.prepare)
-                threads[1].start()
-                log.info("runner %s takes tasks of database %s", self.id, self._om.db.name)
+            for account in self._accounts.all():
+                self._slots.start(account)
+                self._prepare(account)
+            self._door.open()
+            with ThreadPoolExecutor(self._slots.count) as pool:
+                for thread in threads:
+                    thread.start()
+                log.info("runner %s takes tasks", self.id)
                 self._serve(pool)
+                self._door.close()
                 self._drain(drain)
         finally:
             self._gone.set()
-            for child in self._children:
-                child.close()
+            self._door.close()
+            self._slots.close()
             self._leave()
         log.info("runner %s stopped", self.id)
 
+    def _prepare(self, account: Account) -> None:
+        self._patiently(account.tasks.prepare)
+        account.is_prepared = True
+        self._beat_for(account)
+        log.info("runner %s serves %s", self.id, account)
+
+    def _keep_accounts(self) -> None:
+        """See now and then who is to be served."""
+        while not self._gone.is_set():
+            facts = {"id": self.id, "host": platform.node(), "slots": self._slots.count}
+            facts |= {"running": len(self._in_hand), "address": self._door.address, "token": self._token}
+            try:
+                for account in self._accounts.refresh(facts):
+                    self._slots.drop(account)
+                    account.om.close()
+                for account in self._accounts.all():
+                    if not account.is_prepared:
+                        self._prepare(account)
+            except Exception as error:
+                _warn(error)
+            self._gone.wait(ACCOUNTS)
+
+    # --- tasks from the queues
+
     def _serve(self, pool: ThreadPoolExecutor) -> None:
-        pause, looked, checked = 0.02, 0.0, time.monotonic()
+        looked, checked = 0.0, time.monotonic()
         while not self._stop.is_set():
-            now = time.monotonic()
+            self._wake.clear()
+            now, accounts = time.monotonic(), [a for a in self._accounts.all() if a.is_prepared]
             try:
                 if self._in_hand and now - looked > LOOK:
                     looked = now
                     self._stop_cancelled()
-                if now - checked > FORGOTTEN:
+                if now - checked > FORGOTTEN * max(1.0, len(accounts) / 20):
                     checked = now
-                    # of which the outcome could not be written, or whose claim was answered too late
-                    for id in self._tasks.give_back(self.id, list(self._in_hand)):
-                        log.warning("task %s was not finished", id)
-                task = None if self._free.empty() else self._tasks.claim(self.id)
+                    for account in accounts:
+                        # of which the outcome could not be written, or whose claim was answered too late
+                        for id in account.tasks.give_back(self.id, list(self._in_hand)):
+                            log.warning("task %s was not finished", id)
+                found = [self._claim(pool, account, len(accounts)) for account in accounts]
             except Exception as error:
                 _warn(error)
                 self._stop.wait(1.0)
                 continue
-            if task is not None:
-                child = self._free.get()
-                self._in_hand[task.id] = child
-                pool.submit(self._carry_out, child, task)
-                pause = 0.02
-            else:
-                self._stop.wait(pause)
-                pause = min(pause * 1.2, 0.1)
+            if not any(found):
+                self._wake.wait(FIRST)
+
+    def _claim(self, pool: ThreadPoolExecutor, account: Account, of: int) -> bool:
+        """Take the account's next task, if it is time to look and a child is free."""
+        now = time.monotonic()
+        if not account.is_due(now):
+            return False
+        child = self._slots.take(account)
+        if child is None:
+            return False
+        try:
+            task = account.tasks.claim(self.id)
+        except (AuthFailed, Forbidden):
+            account.is_refused(now)
+            task = None
+        except BaseException:
+            self._slots.give(child)
+            raise
+        if task is None:
+            self._slots.give(child)
+            account.later(now, of)
+            return False
+        account.soon()
+        self._in_hand[task.id] = account, child
+        pool.submit(self._carry_out, account, child, task)
+        return True
 
     def _stop_cancelled(self) -> None:
-        for id in self._tasks.to_stop(self.id):
-            child = self._in_hand.get(id)
-            if child is not None and id not in self._cancelled:
-                self._cancelled.add(id)
-                child.kill()
+        in_hand = dict(self._in_hand)
+        for account in {account for account, _ in in_hand.values()}:
+            for id in account.tasks.to_stop(self.id):
+                if id in in_hand and id not in self._cancelled:
+                    self._cancelled.add(id)
+                    in_hand[id][1].kill()
 
-    def _carry_out(self, child: Child, task: Task) -> None:
+    def _carry_out(self, account: Account, child: Child, task: Task) -> None:
         began = time.monotonic()
         try:
             answer = self._answer(child, task)
-            if self._is_for_later(task, answer):
+            if self._is_for_later(account, task, answer):
                 log.warning("task %s is tried again: %s", task.id, answer["error"]["message"])
                 return
-            kept = self._finish(task, answer)
-            how = "failed" if "error" in answer else "done"
-            log.info(
-                "task %s %s %s %s in %.3f s", task.id, task.action, task.name, how, time.monotonic() - began
-            )
+            kept = self._finish(account, task, answer)
+            self._log(account, task, answer, began)
             unused = [*task.temporary] if kept else [*task.temporary, *answer["temporary"]]
-            actions.drop(actions.scope(self._om, task.bucket), unused)
+            actions.drop(actions.scope(account.om, task.bucket), unused)
         except Exception as error:
             _warn(error, f"task {task.id}: ")
         finally:
-            self._in_hand.pop(task.id, None)
-            self._cancelled.discard(task.id)
-            self._free.put(child)
+            self._release(child, task)
+
+    def _release(self, child: Child, task: Task) -> None:
+        self._in_hand.pop(task.id, None)
+        self._cancelled.discard(task.id)
+        self._slots.give(child)
+        self._wake.set()
+
+    def _log(self, account: Account, task: Task, answer: dict[str, Any], began: float) -> None:
+        how = "failed" if "error" in answer else "done"
+        whose = f" of {account.userid}" if account.userid else ""
+        seconds = time.monotonic() - began
+        log.info("task %s %s %s%s %s in %.3f s", task.id, task.action, task.name, whose, how, seconds)
+
+    # --- tasks whose caller waits
+
+    def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer a direct request (`omegaml.runtime.direct`)."""
+        account = self._accounts.find(request["userid"])
+        if "task" not in request:
+            account.soon()
+            self._wake.set()
+            return {}
+        began = time.monotonic()
+        task = Task.from_json(request["task"])
+        child = self._slots.take(account, task.limit)
+        if child is None:
+            raise TimedOut(f"all {self._slots.count} slots of the runner were taken all the time")
+        self._in_hand[task.id] = account, child
+        try:
+            if task.limit is not None:
+                task = replace(task, limit=max(0.05, task.limit - (time.monotonic() - began)))
+            answer = self._answer(child, task)
+        finally:
+            self._release(child, task)
+        self._log(account, task, answer, began)
+        if task.temporary:
+            actions.drop(actions.scope(account.om, task.bucket), task.temporary)
+        return answer
 
     def _answer(self, child: Child, task: Task) -> dict[str, Any]:
         try:
@@ -153,19 +244,19 @@ class Runner:
             return {"error": error_to_doc(cancelled(task.action, task.name, task.id)), "temporary": []}
         return answer
 
-    def _is_for_later(self, task: Task, answer: dict[str, Any]) -> bool:
+    def _is_for_later(self, account: Account, task: Task, answer: dict[str, Any]) -> bool:
         # that the database went away under a task is not the task's fault
         if answer.get("error", {}).get("error") != Unavailable.__name__:
             return False
-        return bool(self._patiently(lambda: self._tasks.retry(task.id, self.id), seconds=3600))
+        return bool(self._patiently(lambda: account.tasks.retry(task.id, self.id), seconds=3600))
 
-    def _finish(self, task: Task, answer: dict[str, Any]) -> bool:
+    def _finish(self, account: Account, task: Task, answer: dict[str, Any]) -> bool:
         is_cancelled = task.id in self._cancelled and "error" in answer
 
         def finish(outcome: dict[str, Any]) -> bool:
             # a result must not be lost because the database is being restarted
             done = self._patiently(
-                lambda: self._tasks.finish(task.id, self.id, outcome, is_cancelled), seconds=3600
+                lambda: account.tasks.finish(task.id, self.id, outcome, is_cancelled), seconds=3600
             )
             return bool(done)
 
@@ -185,41 +276,47 @@ class Runner:
         if self._in_hand:
             # first give the tasks back: a killed child would be reported as the task's own fault
             with suppress(OmegaError):
-                self._patiently(lambda: self._tasks.give_back(self.id), seconds=3)
+                for account in {account for account, _ in dict(self._in_hand).values()}:
+                    self._patiently(partial(account.tasks.give_back, self.id), seconds=3)
             self._give_up.set()
-            for child in self._children:
-                child.kill()
+            self._slots.kill()
 
     def _leave(self) -> None:
         try:
-            for id in self._tasks.give_back(self.id):
-                log.warning("task %s was not finished", id)
-            self._tasks.leave(self.id)
+            for account in self._accounts.all():
+                for id in account.tasks.give_back(self.id):
+                    log.warning("task %s was not finished", id)
+                account.tasks.leave(self.id)
         except Exception as error:
             _warn(error)
+        with suppress(OmegaError):
+            self._accounts.leave(self.id)
 
     def _beat(self) -> None:
         # after a pause of the database or of this machine all look dead until they were heard of again
         blind_until = 0.0
         while not self._gone.is_set():
             began = time.monotonic()
-            try:
-                self._tasks.beat(
-                    self.id,
-                    host=platform.node(),
-                    pid=os.getpid(),
-                    slots=len(self._children),
-                    running=len(self._in_hand),
-                )
-                for id in self._tasks.recover() if began > blind_until else ():
-                    log.warning("task %s was left by a runner that died", id)
-            except Exception as error:
-                blind_until = time.monotonic() + DEAD_AFTER
-                _warn(error)
+            for account in self._accounts.all():
+                try:
+                    self._beat_for(account)
+                    for id in account.tasks.recover() if began > blind_until else ():
+                        log.warning("task %s was left by a runner that died", id)
+                except (AuthFailed, Forbidden):
+                    account.is_refused(time.monotonic())
+                except Exception as error:
+                    blind_until = time.monotonic() + DEAD_AFTER
+                    _warn(error, f"{account}: ")
+                    if isinstance(error, Unavailable | TimedOut):
+                        break  # it is one server: the others would wait for it as long
             slept = time.time()
             self._gone.wait(BEAT)
             if time.time() - slept > BEAT + DEAD_AFTER / 2:
                 blind_until = time.monotonic() + DEAD_AFTER
+
+    def _beat_for(self, account: Account) -> None:
+        about = {"host": platform.node(), "pid": os.getpid(), "slots": self._slots.count}
+        account.tasks.beat(self.id, **about, running=len(self._in_hand))
 
     def _patiently(self, do: Callable[[], Any], seconds: float = 60.0) -> Any:
         end = time.monotonic() + seconds
@@ -233,21 +330,24 @@ class Runner:
     def _keep_tidy(self) -> None:
         collected = time.monotonic()
         while not self._gone.is_set():
-            try:
-                is_due = time.monotonic() - collected > COLLECT
-                self._tidy(collect=is_due)
-                collected = time.monotonic() if is_due else collected
-            except Exception as error:
-                _warn(error)
+            is_due = time.monotonic() - collected > COLLECT
+            for account in self._accounts.all():
+                try:
+                    self._tidy(account, collect=is_due)
+                except (AuthFailed, Forbidden):
+                    pass  # it is disabled, or its password was changed
+                except Exception as error:
+                    _warn(error, f"{account}: ")
+            collected = time.monotonic() if is_due else collected
             self._gone.wait(TIDY)
 
-    def _tidy(self, collect: bool) -> None:
-        in_use = self._tasks.in_use()
+    def _tidy(self, account: Account, collect: bool) -> None:
+        in_use = account.tasks.in_use()
         limit = datetime.now(UTC) - ORPHAN_AFTER
         with translated():
-            buckets = self._om.db[COLLECTION].distinct("bucket")
+            buckets = account.om.db[COLLECTION].distinct("bucket")
         for bucket in buckets:
-            place = actions.scope(self._om, bucket)
+            place = actions.scope(account.om, bucket)
             for meta in place.datasets.find(f"{actions.TEMPORARY}*", hidden=True):
                 if meta.name not in in_use and meta.created is not None and meta.created < limit:
                     place.datasets.drop(meta.name, missing_ok=True)
@@ -274,27 +374,38 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigInvalid(f"{path} cannot be read: {error}") from None
     if mode & 0o077:
         raise ConfigInvalid(f"{path} holds a password and others may read it", hint=f"chmod 600 {path}")
-    if not isinstance(content, dict) or not content.get("OMEGA_MONGO_URL"):
-        raise ConfigInvalid(f"{path} has no OMEGA_MONGO_URL")
+    if not isinstance(content, dict) or not (content.get("OMEGA_MONGO_URL") or content.get(WORKER[0])):
+        raise ConfigInvalid(f"{path} has no OMEGA_MONGO_URL and no {WORKER[0]}")
+    if content.get(WORKER[0]):
+        lacking = [name for name in WORKER if not content.get(name)]
+        if lacking or content.get("OMEGA_MONGO_URL"):
+            problem = f"lacks {', '.join(lacking)}" if lacking else "names both a database and an omegaweb"
+            raise ConfigInvalid(f"{path} {problem}", hint="OMEGA_MONGO_URL alone, or " + ", ".join(WORKER))
     return content
+
+
+def accounts_of(settings: dict[str, Any]) -> Accounts:
+    """Return the accounts that the runner's settings mean."""
+    if settings.get(WORKER[0]):
+        return WebAccounts(*(str(settings[name]) for name in WORKER))
+    from omegaml.omega import Omega
+
+    url = settings["OMEGA_MONGO_URL"]
+    return OneAccount(Omega(mongo_url=url, bucket=settings.get("OMEGA_BUCKET")), url)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
     parser = argparse.ArgumentParser(prog="omegaml.runtime.runner", description=__doc__)
     parser.add_argument(
-        "--config", type=Path, required=True, help="YAML file with OMEGA_MONGO_URL, mode 0600"
+        "--config", type=Path, required=True, help="YAML file, mode 0600: the database, or the omegaweb"
     )
     parser.add_argument("--slots", type=int, default=1, help="tasks at a time")
     parser.add_argument("--drain", type=float, default=DRAIN, help="seconds to finish tasks in after SIGTERM")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        settings = read_config(options.config)
-        from omegaml.omega import Omega
-
-        url = settings["OMEGA_MONGO_URL"]
-        runner = Runner(Omega(mongo_url=url, bucket=settings.get("OMEGA_BUCKET")), url, max(1, options.slots))
+        runner = Runner(accounts_of(read_config(options.config)), max(1, options.slots))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: runner.stop())
         runner.run(options.drain)

@@ -1,0 +1,165 @@
+"""Whose tasks a runner carries out: those of one database, or of all accounts of an omegaweb."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from typing import Any, Protocol
+
+from omegaml import config
+from omegaml.errors import NotFound, OmegaError
+from omegaml.omega import Omega
+from omegaml.runtime.tasks import Tasks
+
+KEEP_URL = 60.0
+"""Seconds that an account's URL is used before omegaweb is asked for it again."""
+
+#: Seconds between looks for tasks: at first after one was found, and at most, for up to ten accounts.
+FIRST, LONGEST = 0.02, 0.1
+
+log = logging.getLogger("omegaml.runner")
+
+
+class Account:
+    """One account's database, its queue, and when to look there next."""
+
+    def __init__(self, om: Omega, url: str, userid: str = "") -> None:
+        self.om = om
+        self.url = url
+        self.userid = userid
+        self.tasks = Tasks(om.db, url)
+        self.fetched = time.monotonic()
+        self.is_prepared = False
+        self._due = 0.0
+        self._pause = FIRST
+
+    def __str__(self) -> str:
+        return f"account {self.userid}" if self.userid else f"database {self.om.db.name}"
+
+    def is_due(self, now: float) -> bool:
+        return now >= self._due
+
+    def soon(self) -> None:
+        """Look there at once: there is a task, or there was."""
+        self._due, self._pause = 0.0, FIRST
+
+    def later(self, now: float, of: int) -> None:
+        """Look there again after a while that grows, the more accounts there are the longer."""
+        self._due = now + self._pause
+        self._pause = min(self._pause * 1.2, LONGEST * max(1.0, of / 10))
+
+    def is_refused(self, now: float) -> None:
+        """The database does not take the login: ask for the URL again, and wait."""
+        self.fetched = 0.0
+        self._due = now + 5.0
+
+
+class Accounts(Protocol):
+    """The accounts that a runner serves now."""
+
+    def all(self) -> list[Account]:
+        """Return them."""
+
+    def find(self, userid: str) -> Account:
+        """Return one. Raises NotFound."""
+
+    def refresh(self, facts: dict[str, Any]) -> list[Account]:
+        """See who is to be served, telling `facts` of the runner; return those who no longer are."""
+
+    def leave(self, id: str) -> None:
+        """Tell that the runner of that id has ended. Raises OmegaError."""
+
+
+class OneAccount:
+    """The database of the settings."""
+
+    def __init__(self, om: Omega, url: str) -> None:
+        self._account = Account(om, url)
+
+    def all(self) -> list[Account]:
+        return [self._account]
+
+    def find(self, userid: str) -> Account:
+        raise NotFound(f"this runner serves {self._account} and nobody else")
+
+    def refresh(self, facts: dict[str, Any]) -> list[Account]:
+        return []
+
+    def leave(self, id: str) -> None:
+        return None
+
+
+class WebAccounts:
+    """All enabled accounts of an omegaweb; while that is away, those that it named last."""
+
+    def __init__(self, url: str, userid: str, apikey: str) -> None:
+        self._login = (url, userid, apikey)
+        self._known: dict[str, Account] = {}
+        self._lock = threading.Lock()
+        self._gone: list[Account] = []
+        self._is_away = False
+
+    def all(self) -> list[Account]:
+        with self._lock:
+            return list(self._known.values())
+
+    def find(self, userid: str) -> Account:
+        """Return an account, also one that was made just now. Raises NotFound, Unavailable."""
+        with self._lock:
+            found = self._known.get(userid)
+        return found or self._fetch(userid)
+
+    def refresh(self, facts: dict[str, Any]) -> list[Account]:
+        try:
+            # saying that it is there, and where, it is told who is to be served
+            known = self._ask("POST", "worker/", facts)["objects"]
+            userids = [str(one["userid"]) for one in known]
+        except OmegaError as error:
+            if not self._is_away:
+                log.warning("%s; going on with %d accounts", error, len(self._known))
+            self._is_away = True
+            return []
+        if self._is_away:
+            log.info("omegaweb is there again")
+        self._is_away = False
+        for userid in set(self._known) - set(userids):
+            log.info("account %s is no longer served", userid)
+            with self._lock:
+                self._gone.append(self._known.pop(userid))
+        for userid in userids:
+            account = self._known.get(userid)
+            if account is None or time.monotonic() - account.fetched > KEEP_URL:
+                try:
+                    self._fetch(userid)
+                except OmegaError as error:
+                    log.warning("account %s: %s", userid, error)
+        with self._lock:
+            gone, self._gone = self._gone, []
+        return gone
+
+    def _fetch(self, userid: str) -> Account:
+        answer = self._ask("GET", f"config/?user={userid}&view=1")
+        url = str(answer["objects"][0]["data"]["OMEGA_MONGO_URL"])
+        with self._lock:
+            known = self._known.get(userid)
+            if known is not None and known.url == url:
+                known.fetched = time.monotonic()
+                return known
+            if known is not None:  # its password was changed
+                self._gone.append(known)
+            self._known[userid] = Account(Omega(config.defaults(), mongo_url=url), url, userid)
+            return self._known[userid]
+
+    def leave(self, id: str) -> None:
+        self._ask("DELETE", f"worker/{id}/")
+
+    def _ask(self, method: str, route: str, body: Any = None) -> Any:
+        """Return what omegaweb answers. Raises OmegaError."""
+        from omegaml import rest  # takes long to import, and a runner of one database needs none of it
+
+        headers = {"Content-Type": "application/json"}
+        data = json.dumps(body).encode() if body is not None else None
+        answer = rest.send(*self._login, method, f"/api/v1/{route}", body=data, headers=headers)
+        return answer.json() if answer.content else None
