@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from omegaml.errors import InvalidInput, Mismatch, NotStorable, OmegaError
 from omegaml.mongo import translated
-from omegaml.runtime import timing, training, values
+from omegaml.runtime import estimators, timing, training, values
 from omegaml.runtime.base import Task, error_to_doc
 from omegaml.runtime.inputs import features, target
 from omegaml.runtime.loaded import MODELS
@@ -183,5 +183,6 @@ ACTIONS: dict[str, Action] = {
     "score": Action(_ask),
     "transform": Action(_ask),
     "gridsearch": Action(training.gridsearch, idempotent=False),
+    "create": Action(estimators.create, idempotent=False),
     "ping": Action(_ping),
 }

@@ -40,7 +40,7 @@ class Child:
         self.mongo_url = mongo_url
         self._is_closed = closed
         # the URL holds a password: it goes through the pipe, not the argument list or the environment
-        hello = {"mongo_url": mongo_url, "bucket": bucket, "path": sys.path}
+        hello: dict[str, Any] = {"mongo_url": mongo_url, "bucket": bucket, "path": sys.path}
         if closed and may_give_up_rights():
             hello["uid"] = uid_of(mongo_url)
         self._hello = json.dumps(hello)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class Runtime:
     """Ask for work on this database and bucket."""
 
-    def __init__(self, om: Omega) -> None:
+    def __init__(self, om: Omega, carrier: Carrier | None = None) -> None:
         self._om = om
-        self._runtime: Carrier = connect(om, om.config.get("OMEGA_RUNTIME") or "local")
+        self._runtime = carrier or connect(om, om.config.get("OMEGA_RUNTIME") or "local")
 
     def model(self, name: str, *, limit: float | None = None) -> RuntimeModel:
         """Return the stored model `name` (`name@tag`, `name^` for versions), to be trained or asked.

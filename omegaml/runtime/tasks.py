@@ -28,6 +28,7 @@ KEEP_RESULTS = 24 * 3600
 BEAT = 3.0
 DEAD_AFTER = 15.0
 ATTEMPTS = 2
+MOST_SHOWN = 100
 
 _ENDED = ("done", "failed", "lost", "cancelled")
 
@@ -220,6 +221,14 @@ class Tasks:
         if doc is None:
             raise NotFound(f"there is no task {id!r}", hint="results are kept for 24 hours")
         return doc
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """Return the tasks that have not ended, oldest first: `{id, status, action, name, ...}`."""
+        shown = dict.fromkeys(("status", "action", "name", "bucket", "submitted", "started"), 1)
+        with translated(self._url):
+            found = self._tasks.find({"status": {"$in": ["queued", "running"]}}, shown)
+            docs = list(found.sort("submitted", 1).limit(MOST_SHOWN))
+        return [{"id": doc.pop("_id"), **doc} for doc in docs]
 
     def counts(self) -> dict[str, int]:
         """Return how many tasks are in each status."""

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from omegaml.omega import Omega
 
 TRIES = 20
+MAX_COLUMNS = 2000
+"""The types of so many columns are kept with the model."""
+
 MAX_TRIED = 100
 """So many combinations of a grid search are kept with the model; its result has all."""
 
@@ -29,7 +32,7 @@ def fit(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict[s
     x, y = _data(task, model, x, y)
     with user_code(task, x):
         fitted = method(x, **params) if y is None else method(x, y, **params)
-    return _put(om, task, _trained(model, fitted))
+    return _put(om, task, _trained(model, fitted), about=_given(x, y))
 
 
 def partial_fit(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +48,7 @@ def partial_fit(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -
         given_x, given_y = _data(task, model, x, y, further=True)
         with user_code(task, given_x):
             fitted = method(given_x, **params) if given_y is None else method(given_x, given_y, **params)
-        done = _put(om, task, _trained(model, fitted), base)
+        done = _put(om, task, _trained(model, fitted), base, _given(given_x, given_y))
         if done is not None:
             return done
     raise Conflict(
@@ -78,7 +81,7 @@ def gridsearch(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) ->
         found = _found(search, params.get("refit", True))
         best = search.best_estimator_
     brief = {**found, "tried": sorted(found["tried"], key=_rank)[:MAX_TRIED]}
-    return {**_put(om, task, best, about=_plain(brief)), **found}
+    return {**_put(om, task, best, about=_plain(brief) | _given(x, y)), **found}
 
 
 def _found(search: Any, refit: Any) -> dict[str, Any]:
@@ -125,6 +128,19 @@ def _data(task: Task, model: Any, x: Any, y: Any, further: bool = False) -> tupl
     if y is not None:
         check_rows(task.name, x, y)
     return x, y
+
+
+def _given(x: Any, y: Any) -> dict[str, Any]:
+    """What is kept of the data a model is trained on: `columns` with their types, that of the `target`."""
+    given: dict[str, Any] = {}
+    if hasattr(x, "columns") and len(x.columns) <= MAX_COLUMNS:
+        kinds = [str(x.iloc[:, i].dtype) for i in range(x.shape[1])]
+        given["columns"] = [
+            {"name": str(name), "dtype": kind} for name, kind in zip(x.columns, kinds, strict=True)
+        ]
+    if hasattr(y, "dtype"):
+        given["target"] = str(y.dtype)
+    return given
 
 
 def _trained(model: Any, answer: Any) -> Any:

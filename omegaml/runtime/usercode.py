@@ -61,6 +61,7 @@ def _explained(task: Task, x: Any, error: BaseException) -> OmegaError:
             f"model {task.name!r} is not fitted yet: {str(error).partition('. ')[0]}",
             hint=f"om.runtime.model({task.name!r}).fit(X, Y) first",
             traceback=text,
+            fitted=False,
         )
     what = f"{task.action} of model {task.name!r}"
     if isinstance(error, TypeError) and "unexpected keyword argument" in str(error) and _is_ours(error):

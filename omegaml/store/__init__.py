@@ -111,6 +111,27 @@ class Store:
             return self._append(parts, name, is_stream=True, once=once, **how)
         return self._put(parts, name, replace=replace, keep_versions=keep_versions, **how)
 
+    def put_encoded(
+        self,
+        payload: Payload,
+        name: str,
+        kind: str,
+        *,
+        replace: bool = True,
+        attributes: Mapping[str, Any] | None = None,
+        tag: str | None = None,
+    ) -> Metadata:
+        """Store what is encoded as `kind` already, as a file from elsewhere: nothing is decoded to do so.
+
+        Raises: Conflict (`replace` is False and the name taken), InvalidInput (the name, the kind).
+        """
+        check_name(name)
+        old = self.catalog.find(name)
+        self._check_place(name, old, replace, None)
+        backend = backends.by_kind(kind)
+        written = self._storage(backend).write([payload], self._new(name, backend))
+        return self._flip(name, old, backend, written, replace, attributes, tag)
+
     def _put(
         self,
         parts: Iterable[Any],
