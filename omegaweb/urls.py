@@ -7,6 +7,8 @@ from django.urls import include, path
 
 from omegaweb.api.service import healthz
 
+handler500 = "omegaweb.dashboard.errors.failed"
+
 urlpatterns = [
     path("", include("omegaweb.dashboard.urls")),
     path("account/", include("omegaweb.accounts.urls")),

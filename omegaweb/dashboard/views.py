@@ -1,21 +1,57 @@
-"""The pages of the dashboard."""
+"""Home with its first steps, and the state of the runtime."""
 
 from __future__ import annotations
 
 from constance import config
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.views.decorators.cache import never_cache
 
+from omegaml.errors import Unavailable
 from omegaweb.access import ANYBODY, access
+from omegaweb.dashboard import objects
+from omegaweb.dashboard.context import platform_url
 from omegaweb.dashboard.models import LandingPage
+from omegaweb.dashboard.snippets import first_steps
+from omegaweb.dashboard.steps import progress
+from omegaweb.roles import VIEWER
+
+STOP_POLLING = 286  # htmx's own status
 
 
 @access(ANYBODY)
+@never_cache
 def home(request: HttpRequest) -> HttpResponse:
-    """The landing page, or where to go on for who is signed in."""
+    """The landing page; the first steps for who is signed in."""
     if not request.user.is_authenticated:
         context = {"page": LandingPage.objects.first(), "signup": config.SIGNUP == "open"}
         return render(request, "dashboard/landing.html", context)
-    return render(
-        request, "dashboard/home.html", {"has_key": request.user.keys.filter(revoked=None).exists()}
-    )
+    snippets = first_steps(platform_url(request), request.user.username)
+    return render(request, "dashboard/home.html", {"progress": progress(request.user), "snippets": snippets})
+
+
+@access(VIEWER)
+@never_cache
+def steps(request: HttpRequest) -> HttpResponse:
+    """The ticks of the first steps, where they are others than the page has (`?have=`)."""
+    now = progress(request.user)
+    if not now.known or now.word == request.GET.get("have"):
+        return HttpResponse(status=204)
+    status = STOP_POLLING if now.is_complete else 200
+    return render(request, "dashboard/ticks.html", {"progress": now, "oob": True}, status=status)
+
+
+@access(VIEWER)
+@never_cache
+def runtime(request: HttpRequest) -> HttpResponse:
+    """Who carries out tasks, and what came of those of the last day."""
+    with objects.platform(request) as om:
+        status, hint = om.runtime.status(), ""
+        if not status["runners"]:
+            try:
+                om.runtime.require_runner()
+            except Unavailable as error:
+                hint = error.hint or ""
+    part = request.headers.get("HX-Request")
+    template = "dashboard/runtime_part.html" if part else "dashboard/runtime.html"
+    return render(request, template, {"status": status, "hint": hint})

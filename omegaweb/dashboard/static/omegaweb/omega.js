@@ -16,3 +16,10 @@ document.addEventListener("click", async (event) => {
   }
   setTimeout(() => { button.textContent = said; }, 2000);
 });
+// A form that takes a while says so, and is not sent twice: <form data-upload> with <p data-busy hidden>.
+document.addEventListener("submit", (event) => {
+  const busy = event.target.matches("[data-upload]") && event.target.querySelector("[data-busy]");
+  if (!busy) return;
+  busy.hidden = false;
+  event.target.querySelector("button").disabled = true;
+});

@@ -1,0 +1,56 @@
+"""Models: the list, and one model with what is known of it, its versions and a form to try it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from omegaweb.access import access
+from omegaweb.dashboard import objects
+from omegaweb.dashboard.context import platform_url
+from omegaweb.dashboard.deleting import delete_page
+from omegaweb.dashboard.snippets import Snippets
+from omegaweb.roles import EDITOR, VIEWER
+
+FIELDS = 40  # a model of more features is tried with JSON
+
+
+@access(VIEWER)
+def models(request: HttpRequest) -> HttpResponse:
+    """The list of models: search, sort, page."""
+    return render(request, "dashboard/models.html", {"listing": objects.listing(request, "model")})
+
+
+@access(VIEWER)
+def model(request: HttpRequest, name: str = "") -> HttpResponse:
+    """One model; nothing here loads it, all of this is in its metadata."""
+    with objects.store(request, "model") as store:
+        meta = store.metadata(objects.asked_name(request, name))
+        versions = store.versions(meta.name)
+    about: dict[str, Any] = meta.kind_meta.get("model") or {}
+    signature: dict[str, Any] = about.get("signature") or {}
+    features = signature.get("features") or []
+    snippets = Snippets(platform_url(request), request.user.username, meta)
+    context = {
+        "meta": meta,
+        "about": about,
+        "signature": signature,
+        "trained": meta.attributes.get("trained"),
+        "versions": versions,
+        "fields": features if len(features) <= FIELDS else [],
+        "example": json.dumps(snippets.example(signature)),
+        "actions": [m for m in ("predict", "predict_proba") if m in signature.get("methods", ["predict"])],
+        "snippets": snippets,
+        "curl": snippets.curl_predict(signature),
+        "delete": objects.address("delete_model", meta.name, meta.bucket),
+    }
+    return render(request, "dashboard/model.html", context)
+
+
+@access(EDITOR)
+def delete(request: HttpRequest, name: str = "") -> HttpResponse:
+    """Delete a model once its name was typed."""
+    return delete_page(request, "model", name)
