@@ -27,15 +27,17 @@ class Configuration:
     Attributes:
         secret_key: signs sessions and links.
         encryption_keys: Fernet keys by which users' service passwords are kept; the first encrypts.
-        database: `sqlite:////path/to/file` or `mysql://user:password@host:port/name`.
+        database: `sqlite:////path/to/file` or `mysql://user:password@host:port/name`, quoted as URLs are.
         mongo_url: MongoDB as the user that makes and removes users, used for nothing else.
         mongo_server: `host:port` by which omegaweb itself reaches MongoDB.
+        broker_admin_url: RabbitMQ's management API, as `http://user:password@host:15672/vhost`, as the user
+            that makes and removes users; empty where there is no broker.
         url: where people reach omegaweb.
         hosts: host names that it answers to, besides that of `url`.
         mongo_host, broker_url: first values of the settings of these names.
         signup: open, invite or closed; open on a platform that only this machine reaches, else invite.
         proxies: how many reverse proxies stand in front, whose X-Forwarded-For is believed.
-        runner: whether the tasks of users are carried out by a runner or workers beside it.
+        max_model_bytes: the largest file of a model that is taken.
     """
 
     secret_key: str = field(repr=False)
@@ -43,12 +45,14 @@ class Configuration:
     database: str = field(repr=False)
     mongo_url: str = field(repr=False)
     mongo_server: str
+    broker_admin_url: str = field(default="", repr=False)
     url: str = "http://localhost:5000"
     hosts: list[str] = field(default_factory=list)
     mongo_host: str = "localhost:27017"
     broker_url: str = ""
     signup: str = ""
     proxies: int = 0
+    max_model_bytes: int = 1 << 30
 
     @property
     def is_local(self) -> bool:
@@ -72,7 +76,7 @@ class Configuration:
             return {
                 "default": {
                     "ENGINE": "django.db.backends.sqlite3",
-                    "NAME": parts.path[1:] or ":memory:",
+                    "NAME": unquote(parts.path[1:]) or ":memory:",
                     "OPTIONS": options,
                 }
             }

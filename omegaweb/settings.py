@@ -8,6 +8,10 @@ from urllib.parse import urlsplit
 from omegaweb import configuration
 
 CONFIGURATION = configuration.load()
+if CONFIGURATION.database.startswith("mysql"):
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
 BASE_DIR = Path(__file__).parent
 _address = urlsplit(CONFIGURATION.url)
 _over_tls = _address.scheme == "https"

@@ -96,9 +96,17 @@ class User(AbstractBaseUser, PermissionsMixin):
         """Whether the admin pages are open to the account."""
         return bool(self.role == roles.ADMIN)
 
+    @property
+    def is_last_administrator(self) -> bool:
+        """Whether without this account, as it is stored, nobody could administer the platform."""
+        administrators = User.objects.filter(role=roles.ADMIN, is_active=True)
+        return list(administrators.values_list("pk", flat=True)[:2]) == [self.pk]
+
     def clean(self) -> None:
         super().clean()
         self.email = (self.email or "").strip().lower() or None  # '' would be the same for two
+        if not (self.is_active and self.role == roles.ADMIN) and self.pk and self.is_last_administrator:
+            raise ValidationError("The last administrator stays enabled and administrator.")
 
     def __str__(self) -> str:
         return str(self.username)
@@ -173,7 +181,9 @@ class ServiceLogin(models.Model):
     """What an account's logins to the backing services are, as last provisioned."""
 
     user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="service_login")
-    mongo_password = models.BinaryField(help_text="Encrypted (omegaweb.provision.sealed).")
+    # both encrypted (omegaweb.provision.sealed)
+    mongo_password = models.BinaryField()
+    broker_password = models.BinaryField(default=b"")
     provisioned = models.DateTimeField(null=True, help_text="When all services last knew the account.")
 
 

@@ -50,7 +50,7 @@ def client_settings(user: User, inside: bool = False) -> dict[str, Any]:
         "OMEGA_USERID": user.username,
         "OMEGA_RESTAPI_URL": settings.CONFIGURATION.url,
         "OMEGA_MONGO_URL": provision.mongo_url(user, None if inside else config.MONGO_HOST),
-        "OMEGA_BROKER": config.BROKER_URL or None,
+        "OMEGA_BROKER": provision.broker_url(user, config.BROKER_URL),
         "OMEGA_MONGO_COLLECTION": names.setting("OMEGA_BUCKET").default,
         "OMEGA_CELERY_CONFIG": None,
     }

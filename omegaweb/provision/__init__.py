@@ -19,6 +19,7 @@ from django.utils import timezone
 from omegaml import admin
 from omegaml.errors import OmegaError
 from omegaweb import roles
+from omegaweb.provision import rabbitmq
 from omegaweb.provision.sealed import seal, unseal
 
 if TYPE_CHECKING:
@@ -36,11 +37,14 @@ def provision(user: User, password: str | None = None) -> None:
     Raises: Unavailable, AuthFailed (the provisioning credential).
     """
     login = service_login(user, password)
-    url = settings.CONFIGURATION.mongo_url
     if user.is_active and user.role != roles.WORKER:
-        admin.ensure_account(url, user.username, mongo_password(login))
+        admin.ensure_account(settings.CONFIGURATION.mongo_url, user.username, mongo_password(login))
+        if settings.CONFIGURATION.broker_admin_url:
+            rabbitmq.ensure_user(
+                settings.CONFIGURATION.broker_admin_url, user.username, unseal(login.broker_password)
+            )
     else:
-        admin.drop_account(url, user.username)
+        _drop_logins(user.username)
     login.provisioned = timezone.now()
     login.save(update_fields=["provisioned"])
 
@@ -62,14 +66,21 @@ def rotate(user: User) -> None:
     """
     from omegaweb.accounts.models import ServiceLogin
 
-    ServiceLogin.objects.filter(user=user).update(mongo_password=seal(_password()), provisioned=None)
-    admin.drop_account(settings.CONFIGURATION.mongo_url, user.username)
+    fresh = {"mongo_password": seal(_password()), "broker_password": seal(_password())}
+    ServiceLogin.objects.filter(user=user).update(**fresh, provisioned=None)
+    _drop_logins(user.username)
     provision(user)
 
 
 def forget(userid: str, data: bool = False) -> None:
     """Remove the logins of a deleted account, and with `data` its database."""
+    _drop_logins(userid, data)
+
+
+def _drop_logins(userid: str, data: bool = False) -> None:
     admin.drop_account(settings.CONFIGURATION.mongo_url, userid, data=data)
+    if settings.CONFIGURATION.broker_admin_url:
+        rabbitmq.drop_user(settings.CONFIGURATION.broker_admin_url, userid)
 
 
 def try_forget(userid: str) -> bool:
@@ -86,9 +97,8 @@ def service_login(user: User, password: str | None = None) -> ServiceLogin:
     from omegaweb.accounts.models import ServiceLogin
 
     with transaction.atomic():
-        login, _ = ServiceLogin.objects.get_or_create(
-            user=user, defaults={"mongo_password": seal(password or _password())}
-        )
+        fresh = {"mongo_password": seal(password or _password()), "broker_password": seal(_password())}
+        login, _ = ServiceLogin.objects.get_or_create(user=user, defaults=fresh)
         if password and mongo_password(login) != password:
             login.mongo_password = seal(password)
             login.save(update_fields=["mongo_password"])
@@ -103,6 +113,13 @@ def mongo_url(user: User, host: str | None = None) -> str:
     """The URL by which the user reaches the own database, at `host` (`host:port`) or where omegaweb does."""
     server = host or settings.CONFIGURATION.mongo_server
     return admin.account_url(server, user.username, mongo_password(service_login(user)))
+
+
+def broker_url(user: User, broker: str) -> str | None:
+    """The URL by which the user reaches the broker at `broker`; None where the platform has none."""
+    if not (broker and settings.CONFIGURATION.broker_admin_url):
+        return None
+    return rabbitmq.login_url(broker, user.username, unseal(service_login(user).broker_password))
 
 
 def _password() -> str:

@@ -52,6 +52,11 @@ class Person:
         """Fill in the form of the page `path` and send it to `action`."""
         return self.web.submit(self.browser, path, action, **values)
 
+    def revoke_keys(self) -> None:
+        """Revoke every key on the account's page."""
+        for action in re.findall(r"/account/key/\d+/revoke/", self.page("/account/").text):
+            assert self.submit("/account/", action).status_code == 200
+
 
 @dataclass
 class WebPlatform:

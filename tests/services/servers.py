@@ -1,0 +1,132 @@
+"""Real servers beside MongoDB, on free ports: RabbitMQ with its management API, and MariaDB."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.conftest import free_port
+
+
+def _program(*places: str) -> str:
+    found = next((place for place in places if shutil.which(place)), None)
+    assert found, f"{Path(places[0]).name} is not installed: scripts/test installs it"
+    return found
+
+
+@dataclass
+class RabbitMQ:
+    """A broker; `boss` administers it, guest is not there."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    management: int = field(default_factory=free_port)
+    password: str = field(default_factory=lambda: secrets.token_hex(12))
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://boss:{self.password}@127.0.0.1:{self.management}/"
+
+    def start(self) -> None:
+        # Debian's wrapper in sbin drops to the user rabbitmq and looks into /var/lib only
+        program = _program("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
+        users = [{"name": "boss", "password": self.password, "tags": ["administrator"], "limits": {}}]
+        may = {"user": "boss", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
+        definitions = {"users": users, "vhosts": [{"name": "/"}], "permissions": [may]}
+        settings = [
+            f"listeners.tcp.default = 127.0.0.1:{self.port}",
+            "management.tcp.ip = 127.0.0.1",
+            f"management.tcp.port = {self.management}",
+            f"load_definitions = {self.folder / 'definitions.json'}",
+        ]
+        self.folder.joinpath("definitions.json").write_text(json.dumps(definitions))
+        self.folder.joinpath("rabbitmq.conf").write_text("\n".join(settings) + "\n")
+        self.folder.joinpath("plugins").write_text("[rabbitmq_management].\n")
+        environment = {
+            "HOME": str(self.folder),  # Erlang's cookie
+            "ERL_EPMD_PORT": str(free_port()),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"test{self.port}@localhost",
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+        }
+        self.environment = {**os.environ, **environment}
+        with (self.folder / "out.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [program], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 90
+        # its ports answer before it has read the definitions
+        while "completed with" not in (said := (self.folder / "out.log").read_text()):
+            assert time.monotonic() < deadline and self.process.poll() is None, said[-2000:]
+            time.sleep(0.3)
+
+    def stop(self) -> None:
+        if hasattr(self, "process"):
+            self.process.terminate()
+            self.process.wait(60)
+            epmd = next(iter(Path("/usr/lib/erlang").glob("erts-*/bin/epmd")), None)
+            subprocess.run([str(epmd or "epmd"), "-kill"], env=self.environment, capture_output=True)
+
+
+@dataclass
+class MariaDB:
+    """A database server with one empty database `omegaweb` and its user."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    password: str = field(default_factory=lambda: secrets.token_hex(12))
+
+    @property
+    def url(self) -> str:
+        return f"mysql://omegaweb:{self.password}@127.0.0.1:{self.port}/omegaweb"
+
+    def start(self) -> None:
+        server, installer = _program("mariadbd", "/usr/sbin/mariadbd"), _program("mariadb-install-db")
+        as_root = ["--user=root"] if os.geteuid() == 0 else []
+        data, first = self.folder / "data", self.folder / "first.sql"
+        options = ["--no-defaults", f"--datadir={data}"]
+        first.write_text(
+            "CREATE DATABASE omegaweb CHARACTER SET utf8mb4;\n"
+            f"CREATE USER omegaweb@'127.0.0.1' IDENTIFIED BY '{self.password}';\n"
+            "GRANT ALL ON omegaweb.* TO omegaweb@'127.0.0.1';\n"
+        )
+        subprocess.run(
+            [installer, *options, *as_root, "--auth-root-authentication-method=socket", "--skip-test-db"],
+            check=True,
+            capture_output=True,
+        )
+        with (self.folder / "out.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *[server, *options, *as_root, f"--port={self.port}", "--bind-address=127.0.0.1"],
+                    *[f"--socket={self.folder / 's'}", f"--init-file={first}"],
+                    *[
+                        "--skip-log-bin",
+                        "--skip-name-resolve",
+                        "--innodb-buffer-pool-size=64M",
+                        "--innodb-flush-log-at-trx-commit=0",
+                    ],
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 60
+        while "ready for connections" not in (said := (self.folder / "out.log").read_text()):
+            assert time.monotonic() < deadline and self.process.poll() is None, said[-2000:]
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        if hasattr(self, "process"):
+            self.process.terminate()
+            self.process.wait(60)
