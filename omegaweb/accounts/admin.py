@@ -5,10 +5,12 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import BaseUserCreationForm
+from django.contrib.auth.models import Group
 from django.http import HttpRequest
 
 from omegaweb import audit
 from omegaweb.accounts.models import ApiKey, User
+from omegaweb.roles import ADMIN
 
 
 class _NewUser(BaseUserCreationForm):
@@ -38,6 +40,15 @@ class AccountAdmin(UserAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         return (*self.readonly_fields, "username") if obj else self.readonly_fields
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, Any]:
+        """What would go; the last administrator is protected."""
+        objects, count, missing, protected = super().get_deleted_objects(objs, request)
+        going = {user.pk for user in objs}
+        administrators = User.objects.filter(role=ADMIN, is_active=True)
+        if not administrators.exclude(pk__in=going).exists():
+            protected = [*protected, *(str(user) for user in administrators.filter(pk__in=going))]
+        return objects, count, missing, protected
+
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         audit.record("admin.changed", request, object=f"account {obj}")
         return super().log_change(request, obj, message)
@@ -58,3 +69,6 @@ class ApiKeyAdmin(admin.ModelAdmin):
         return False
 
     has_change_permission = has_add_permission
+
+
+admin.site.unregister(Group)  # roles say what somebody may
