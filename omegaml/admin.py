@@ -14,6 +14,7 @@ from omegaml.mongo import translated
 
 REPLICA_SET = "rs0"
 ROOT_USER = "root"
+PROVISIONER = "omega_provision"  # the user that makes accounts' users, and its role
 _UNAUTHORIZED, _AUTH_FAILED, _ALREADY_INITIALIZED = 13, 18, 23
 
 
@@ -46,7 +47,19 @@ def answers(port: int, timeout: float = 1.0) -> bool:
         return False
 
 
-def secure(port: int, root_password: str, accounts: dict[str, str], timeout: float = 30.0) -> bool:
+def provision_url(server: str, password: str) -> str:
+    """The URL by which omegaweb makes and removes users at `server`."""
+    login = f"{PROVISIONER}:{quote(password, safe='')}"
+    return f"mongodb://{login}@{server}/admin?directConnection=true&authSource=admin"
+
+
+def secure(
+    port: int,
+    root_password: str,
+    accounts: dict[str, str],
+    timeout: float = 30.0,
+    provision_password: str | None = None,
+) -> bool:
     """Make a server on this machine a one-member replica set with a root user and `accounts`.
 
     The first user is made through the localhost exception
@@ -55,6 +68,7 @@ def secure(port: int, root_password: str, accounts: dict[str, str], timeout: flo
 
     Args:
         accounts: userid -> password; each gets `readWrite` on its own database and nothing else.
+        provision_password: also make the user PROVISIONER, which may make and remove users.
     Returns: whether anything was changed.
     Raises: AuthFailed if the server was secured with another password; Unavailable; TimedOut.
     """
@@ -75,6 +89,8 @@ def secure(port: int, root_password: str, accounts: dict[str, str], timeout: flo
         _wait_primary(client, timeout)
         for userid, password in accounts.items():
             changed |= _account(client, userid, password)
+        if provision_password:
+            changed |= _provisioner(client, provision_password)
     return changed
 
 
@@ -147,6 +163,38 @@ def _another_password(port: int) -> AuthFailed:
     )
 
 
+# MongoDB knows no patterns of database names, and who may grant `readWrite` on a database may grant any role
+# there. So this can be no narrower: users and their roles, dropping databases, and no data at all.
+_PROVISIONING = {
+    "resource": {"db": "", "collection": ""},
+    "actions": sorted(
+        ("createUser", "dropUser", "viewUser", "changePassword", "grantRole", "revokeRole", "dropDatabase")
+    ),
+}
+
+
+def _provisioner(client: MongoClient[dict[str, Any]], password: str) -> bool:
+    """Make the user that makes users, with a role of its own; True if anything changed."""
+    admin = client.admin
+    changed = False
+    role = admin.command("rolesInfo", PROVISIONER, showPrivileges=True)["roles"]
+    wanted: dict[str, Any] = {"privileges": [_PROVISIONING], "roles": []}
+    if not role or [_sorted(p) for p in role[0]["privileges"]] != [_PROVISIONING] or role[0]["roles"]:
+        admin.command("updateRole" if role else "createRole", PROVISIONER, **wanted)
+        changed = True
+    roles = [{"role": PROVISIONER, "db": "admin"}]
+    user = admin.command("usersInfo", PROVISIONER)["users"]
+    url = provision_url(_server(client), password)
+    if not user or user[0]["roles"] != roles or not _opens(url):
+        admin.command("updateUser" if user else "createUser", PROVISIONER, pwd=password, roles=roles)
+        changed = True
+    return changed
+
+
+def _sorted(privilege: dict[str, Any]) -> dict[str, Any]:
+    return {"resource": privilege["resource"], "actions": sorted(privilege["actions"])}
+
+
 def _account(client: MongoClient[dict[str, Any]], userid: str, password: str) -> bool:
     """Make the account, or give it this password and these roles again; True if it was new."""
     database = client[mongo_database(userid)]
@@ -162,13 +210,22 @@ def _account(client: MongoClient[dict[str, Any]], userid: str, password: str) ->
 
 
 def _accepts(client: MongoClient[dict[str, Any]], userid: str, password: str) -> bool:
-    host, port = client.address or ("127.0.0.1", 27017)
+    return _opens(account_url(_server(client), userid, password))
+
+
+def _opens(url: str) -> bool:
+    """Whether the server takes the user and password of `url`."""
     try:
-        with _client(account_url(f"{host}:{port}", userid, password), 10.0) as probe:
-            probe[mongo_database(userid)].command("ping")
+        with _client(url, 10.0) as probe:
+            probe.get_default_database().command("ping")
             return True
     except errors.OperationFailure:
         return False
+
+
+def _server(client: MongoClient[dict[str, Any]]) -> str:
+    host, port = client.address or ("127.0.0.1", 27017)
+    return f"{host}:{port}"
 
 
 def _wait_primary(client: MongoClient[dict[str, Any]], timeout: float) -> None:

@@ -23,7 +23,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="A value of omega.y
 From = Annotated[str | None, typer.Option("--from", help="Begin at this step.", metavar="STEP")]
 Volumes = Annotated[bool, typer.Option("--volumes", help="Remove the data as well.")]
 NoBackup = Annotated[bool, typer.Option("--no-backup", help="With --volumes: keep no copy.")]
-Service = Annotated[str | None, typer.Argument(help="supervisor, mongodb or runner; all if not given.")]
+Service = Annotated[str | None, typer.Argument(help="supervisor, mongodb, web or runner; all if not given.")]
 Lines = Annotated[int, typer.Option("--lines", "-n", min=0, help="How many lines of each.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines as they come.")]
 
@@ -36,6 +36,18 @@ def up(target: Target = None, name: Name = None, set: Set = None, from_: From = 
             return
         _report(cluster, "cluster.up")
         console.say(f"context {cluster.spec.name!r} in {cluster.config.path}; try `omegacli datasets list`")
+        if cluster.has_web:
+            console.say(_how_to_sign_in(cluster))
+
+
+def _how_to_sign_in(cluster: Local) -> str:
+    """Where the pages are; once, on the terminal of whoever made the account, also its password."""
+    if not cluster.is_first:
+        return f"pages: {cluster.web_url}"
+    place = f"web_admin_password in {cluster.layout.secrets}"
+    on_terminal = sys.stderr.isatty()
+    password = f"{cluster.web_password} (said only now; it is {place})" if on_terminal else place
+    return f"pages: {cluster.web_url}, sign in as admin; password: {password}"
 
 
 @app.command()

@@ -72,6 +72,22 @@ class Layout:
         return self.build / "secrets" / "runner" / "config.yml"
 
     @property
+    def web_config(self) -> Path:
+        return self.build / "secrets" / "web" / "web.yml"
+
+    @property
+    def gunicorn_conf(self) -> Path:
+        return self.build / "gunicorn.conf.py"
+
+    @property
+    def web_data(self) -> Path:
+        return self.data / "web"
+
+    def apikey(self, userid: str) -> Path:
+        """The file that holds the key by which this cluster itself calls omegaweb as `userid`."""
+        return self.web_data / f"{userid}.key"
+
+    @property
     def supervisor_lock(self) -> Path:
         return self.state / "supervisor.lock"
 

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from omegacli.deploy import mongod, observe, processes, secrets, supervisor
+from omegacli.deploy import mongod, observe, processes, secrets, supervisor, web
 from omegacli.deploy.base import Layout
 from omegacli.deploy.spec import ACCOUNT, CLUSTER, ClusterSpec
 from omegaml import config
@@ -26,8 +26,8 @@ _LEAST_FREE, _LITTLE_FREE = 1 * _GIB, 5 * _GIB
 IDS = tuple(
     f"local.{name}"
     for name in (
-        *("root", "mongod", "port", "disk", "runner", "data", "context"),
-        *("secrets", "server", "services"),
+        *("root", "mongod", "port", "disk", "runner", "web", "data", "context"),
+        *("secrets", "server", "pages", "services"),
     )
 )
 
@@ -46,20 +46,21 @@ def local(spec: ClusterSpec, client: config.ConfigFile) -> list[Check]:
     found = preflight(spec, client)
     if found[0].status == "fail":
         return found
-    return [*found, check_secrets(spec), check_server(spec), check_services(spec)]
+    return [*found, check_secrets(spec), check_server(spec), check_pages(spec), check_services(spec)]
 
 
 def preflight(spec: ClusterSpec, client: config.ConfigFile) -> list[Check]:
     """The checks that must hold before a cluster is started."""
     root = check_root(spec)
     if root.status == "fail":  # of the others, those that look into it would only say so again
-        return [root, check_mongod(spec), check_port(spec), check_runner(spec)]
+        return [root, check_mongod(spec), check_port(spec), check_runner(spec), check_web(spec)]
     return [
         root,
         check_mongod(spec),
         check_port(spec),
         check_disk(spec),
         check_runner(spec),
+        check_web(spec),
         check_data(spec),
         check_context(spec, client),
     ]
@@ -108,25 +109,35 @@ def check_mongod(spec: ClusterSpec) -> Check:
 
 
 def check_port(spec: ClusterSpec) -> Check:
-    """The port must be free, unless it is this cluster's own mongod that listens."""
-    port = spec.ports.mongodb
-    process = _mongodb(spec)
+    """Each port must be free, unless it is this cluster's own service that listens."""
+    ports = {"mongodb": spec.ports.mongodb, **({"web": spec.ports.web} if web.is_part_of(spec) else {})}
+    if len(set(ports.values())) < len(ports):
+        return Check("local.port", "fail", "ports.mongodb and ports.web are the same", "give --set ports.web")
+    found = [_check_port(spec, name, port) for name, port in ports.items()]
+    failed = [check for check in found if check.status == "fail"]
+    messages = "; ".join(check.message for check in failed or found)
+    hints = " ".join(check.hint.removeprefix(_AGAIN) for check in failed if check.hint)
+    return Check("local.port", "fail" if failed else "ok", messages, _AGAIN + hints if failed else None)
+
+
+_AGAIN = "omegacli cluster up "
+
+
+def _check_port(spec: ClusterSpec, name: str, port: int) -> Check:
+    process = _listener(spec, port)
     if process and processes.listens(port):
-        return Check("local.port", "ok", f"port {port} is this cluster's mongod (process {process.pid})")
+        return Check("local.port", "ok", f"port {port} is this cluster's {name} (process {process.pid})")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
+            hint = f"{_AGAIN}--set ports.{name}={_free_port(port)}"
             if error.errno == errno.EADDRINUSE:
-                return Check(
-                    "local.port",
-                    "fail",
-                    f"another program listens on port {port}",
-                    f"omegacli cluster up --set ports.mongodb={_free_port(port)}",
-                )
-            reason = f"port {port} cannot be used: {error.strerror}"
-            return Check("local.port", "fail", reason, "omegacli cluster up --set ports.mongodb=27018")
+                message = f"another program listens on port {port}, which {name} needs"
+            else:
+                message = f"port {port} cannot be used: {error.strerror}"
+            return Check("local.port", "fail", message, hint)
     return Check("local.port", "ok", f"port {port} is free")
 
 
@@ -150,6 +161,17 @@ def check_runner(spec: ClusterSpec) -> Check:
     if find_spec(RUNNER_MODULE) is None:
         return Check("local.runner", "fail", f"there is no module {RUNNER_MODULE}", "install omegaml again")
     return Check("local.runner", "ok", f"{RUNNER_MODULE} is there")
+
+
+def check_web(spec: ClusterSpec) -> Check:
+    """What omegaweb needs is installed; without it a cluster comes up as well, and has no pages."""
+    if not spec.web.enabled:
+        return Check("local.web", "skip", "web.enabled is false")
+    missing = web.missing()
+    if missing:
+        message = f"no pages and no REST API, as {missing[0]} is not installed: {web.INSTALL}"
+        return Check("local.web", "warn", message, f"{web.INSTALL}, then omegacli cluster up")
+    return Check("local.web", "ok", f"pages and REST API at {web.url(spec)}")
 
 
 def check_data(spec: ClusterSpec) -> Check:
@@ -211,10 +233,23 @@ def check_server(spec: ClusterSpec) -> Check:
         return Check("local.server", "skip", "no cluster was brought up here yet")
     try:
         password = secrets.load(spec.layout).admin_password
-        found = admin.ping(admin.account_url(f"127.0.0.1:{spec.ports.mongodb}", ACCOUNT, password), timeout=2.0)
+        found = admin.ping(
+            admin.account_url(f"127.0.0.1:{spec.ports.mongodb}", ACCOUNT, password), timeout=2.0
+        )
     except OmegaError as error:
         return Check("local.server", "fail", error.message, error.hint)
     return Check("local.server", "ok", f"MongoDB {found} answers on port {spec.ports.mongodb}")
+
+
+def check_pages(spec: ClusterSpec) -> Check:
+    """omegaweb answers, where it was started."""
+    layout = spec.layout
+    if not layout.services.exists() or "web" not in [s.name for s in supervisor.read_services(layout)]:
+        return Check("local.pages", "skip", "no pages were started here")
+    problem = web.answers(spec.ports.web)
+    if problem:
+        return Check("local.pages", "fail", f"{web.url(spec)}: {problem}", "omegacli cluster logs web")
+    return Check("local.pages", "ok", f"{web.url(spec)} answers")
 
 
 def check_services(spec: ClusterSpec) -> Check:
@@ -229,11 +264,12 @@ def check_services(spec: ClusterSpec) -> Check:
     return Check("local.services", "ok", "all services run under the supervisor")
 
 
-def _mongodb(spec: ClusterSpec) -> processes.Process | None:
+def _listener(spec: ClusterSpec, port: int) -> processes.Process | None:
+    """The process of this cluster's service that has `port`."""
     layout = spec.layout
     if not layout.services.exists():
         return None
-    mine = [s for s in supervisor.read_services(layout) if s.port == spec.ports.mongodb]
+    mine = [s for s in supervisor.read_services(layout) if s.port == port]
     return supervisor.find(layout, mine[0]) if mine else None
 
 

@@ -1,8 +1,7 @@
-"""The local target: MongoDB and the runner as plain processes on this machine, no containers."""
+"""The local target: MongoDB, omegaweb and the runner as plain processes on this machine, no containers."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
@@ -10,12 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import yaml
 
-from omegacli.deploy import backup, checks, mongod, observe, processes, secrets, spec, supervisor
+from omegacli.deploy import backup, checks, mongod, observe, processes, secrets, spec, supervisor, web
 from omegacli.deploy.base import Status, locked, make_dir, read_text, write_file
 from omegacli.deploy.spec import ACCOUNT, CLUSTER, ClusterSpec
 from omegacli.deploy.steps import Step
@@ -33,6 +32,7 @@ from omegaml.errors import (
 )
 
 TAIL = 30
+RUNNER = "runner"  # the account of role `worker`, by which the runner serves all others
 
 
 class Local:
@@ -61,6 +61,7 @@ class Local:
         self.timeout = timeout
         self.warn = warn
         self.backup: Path | None = None
+        self.is_first = False  # whether this run made the account with which people sign in
         self._held = ExitStack()
         self._holds = False
         places = [self.layout.state, *self.layout.state.parents]
@@ -88,6 +89,11 @@ class Local:
 
     def up(self) -> list[Step]:
         """From nothing, or from any state, to a running platform with an account and a context."""
+        pages = [
+            Step("migrate", "make the tables of the web application", self._migrate),
+            Step("loaddata", "put up the landing page, where there is none", self._loaddata),
+            Step("superuser", f"let {ACCOUNT} sign in on the pages, with all it has stored", self._superuser),
+        ]
         return [
             *self._begin(),
             Step("secrets", "make passwords and keys, once", self._secrets),
@@ -95,8 +101,9 @@ class Local:
             Step("data.start", "start the supervisor and MongoDB", self._start),
             Step("data.wait", "wait until MongoDB answers", self._wait_data),
             Step("mongoinit", "make the replica set, the root user and the account", self._mongoinit),
+            *(pages if self.has_web else []),
             Step("settings", f"write the context {self.spec.name!r} of {self.config.path}", self._settings),
-            Step("app.start", "start the runner", self._start_app),
+            Step("app.start", "start what people and tasks need", self._start_app),
             Step("app.wait", "wait until every service runs", self._wait_app),
             Step("smoke", "store an object and read it back", self._smoke),
         ]
@@ -104,7 +111,7 @@ class Local:
     def start(self) -> list[Step]:
         """Start again what `stop` or `down` stopped. Raises: NotFound if there is no cluster."""
         self.known()
-        return [step for step in self.up() if step.id not in ("secrets", "smoke")]
+        return [step for step in self.up() if step.id != "smoke"]
 
     def stop(self) -> list[Step]:
         """Stop all services; data, secrets and configuration stay."""
@@ -151,6 +158,20 @@ class Local:
         return (config.home() / "backups").absolute()
 
     # what is
+
+    @property
+    def has_web(self) -> bool:
+        return web.is_part_of(self.spec)
+
+    @property
+    def web_url(self) -> str:
+        """Where people open the platform."""
+        return web.url(self.spec)
+
+    @property
+    def web_password(self) -> str:
+        """With which `admin` signs in there, unless it was changed since."""
+        return secrets.load(self.layout).web_admin_password
 
     def status(self) -> Status:
         """The state of every service, as found on this machine and not as last written down."""
@@ -249,12 +270,19 @@ class Local:
             spec.write(self.spec),
             write_file(layout.mongod_conf, mongod.configuration(self.spec), 0o644),
             write_file(layout.keyfile, made.mongodb_keyfile + "\n", 0o400),
-            supervisor.write_services(layout, self._described()),
         ]
+        if self.has_web:
+            written.append(write_file(layout.web_config, web.configuration(self.spec, made)))
+            make_dir(layout.web_data)
+            if not layout.apikey(RUNNER).exists():  # `createworker` takes it for the account
+                written.append(write_file(layout.apikey(RUNNER), secrets.apikey() + "\n"))
+        written.append(supervisor.write_services(layout, self._described()))
         for folder in (layout.mongodb_data, layout.logs):
             make_dir(folder)
         if layout.runner_config.exists() and read_text(layout.runner_config) != self._runner_settings():
             layout.runner_config.unlink()  # no runner may start with it before `app.start` writes the new one
+        if layout.gunicorn_conf.exists() and read_text(layout.gunicorn_conf) != self._gunicorn_settings():
+            layout.gunicorn_conf.unlink()  # nor omegaweb, before `migrate`
         return any(written)
 
     def _described(self) -> list[Service]:
@@ -267,9 +295,22 @@ class Local:
                 [program, "--config", str(layout.mongod_conf)],
                 port=self.spec.ports.mongodb,
                 lockfile=str(layout.mongodb_data / "mongod.lock"),
-                config=_digest(program, text),
+                config=web.digest(program, text),
             )
         ]
+        if self.has_web:
+            argv = [sys.executable, "-P", "-m", "gunicorn", "--config", str(layout.gunicorn_conf)]
+            services.append(
+                Service(
+                    "web",
+                    argv,
+                    port=self.spec.ports.web,
+                    needs=str(layout.gunicorn_conf),
+                    after="mongodb",
+                    stop_seconds=30.0,
+                    config=web.digest(*argv, self._gunicorn_settings()),
+                )
+            )
         if self.spec.runner.enabled:
             argv = [sys.executable, "-P", "-m", checks.RUNNER_MODULE, "--config", str(layout.runner_config)]
             services.append(
@@ -279,7 +320,7 @@ class Local:
                     needs=str(layout.runner_config),
                     after="mongodb",
                     stop_seconds=30.0,
-                    config=_digest(*argv, self._runner_settings(), __version__),
+                    config=web.digest(*argv, self._runner_settings(), __version__),
                 )
             )
         return services
@@ -287,8 +328,8 @@ class Local:
     def _services(self) -> list[Service]:
         if self.layout.services.exists():
             return supervisor.read_services(self.layout)
-        names = ["mongodb", "runner"] if self.spec.runner.enabled else ["mongodb"]
-        return [Service(name, []) for name in names]
+        parts = {"mongodb": True, "web": self.has_web, "runner": self.spec.runner.enabled}
+        return [Service(name, []) for name, is_part in parts.items() if is_part]
 
     def _start(self) -> bool:
         """Start the supervisor, which starts or adopts the rest; outdated services are stopped first."""
@@ -320,27 +361,96 @@ class Local:
 
     def _mongoinit(self) -> bool:
         made = secrets.load(self.layout)
-        accounts = {ACCOUNT: made.admin_password}
-        return admin.secure(self.spec.ports.mongodb, made.mongodb_root_password, accounts, self.timeout)
+        return admin.secure(
+            self.spec.ports.mongodb,
+            made.mongodb_root_password,
+            {ACCOUNT: made.admin_password},
+            self.timeout,
+            made.mongodb_provision_password if self.has_web else None,
+        )
+
+    @cached_property
+    def _is_set_up(self) -> bool:
+        """Whether omegaweb runs as described and serves the account, so that its set-up need not be repeated.
+
+        Each command of that takes more than a second.
+        """
+        return self._runs_as_described("web") and web.accepts(self.spec, ACCOUNT, self.account_url())
+
+    def _migrate(self) -> bool:
+        if self._is_set_up:
+            return False
+        return "Applying" in self._manage("migrate", "--no-input")
+
+    def _loaddata(self) -> bool:
+        if self._is_set_up:
+            return False
+        return "Installed" in self._manage("loaddata", "landingpage.json", "--if-absent")
+
+    def _superuser(self) -> bool:
+        """Let `admin` sign in, and make its MongoDB user and all it has stored that account's own."""
+        if self._is_set_up:
+            return False
+        made = secrets.load(self.layout)
+        words = ("createsuperuser", "--noinput", "--if-absent", "--username", ACCOUNT)
+        password = ("--password-file", "/dev/stdin")
+        key = self.layout.apikey(ACCOUNT)
+        self.is_first = not key.exists()
+        self._manage(*words, *password, given=made.web_admin_password)
+        self._manage("provision", ACCOUNT, *password, given=made.admin_password)
+        if self.spec.runner.enabled:
+            self._manage("createworker", "--key-file", str(self.layout.apikey(RUNNER)))
+        return "made" in self._manage("apikey", ACCOUNT, "--key-file", str(key))
+
+    def _manage(self, *words: str, given: str = "") -> str:
+        """Run a command of omegaweb, and tell what it said last where it fails."""
+        try:
+            return web.manage(self.spec, secrets.load(self.layout), *words, given=given)
+        except Unavailable as error:
+            lines = error.details.get("logs", {}).get("web", [])
+            self.warn("\n".join(["omegaweb said last:", *(f"  {line[:200]}" for line in lines)]))
+            raise
 
     def _settings(self) -> bool:
         before = self.config.path.read_bytes() if self.config.path.exists() else b""
         context = dict(self.config.contexts().get(self.spec.name) or {})
-        mine = {**self._client_settings(), CLUSTER: str(self.layout.root)}
+        for name in ("OMEGA_APIKEY", "OMEGA_RESTAPI_URL"):
+            context.pop(name, None)  # of a cluster that has no pages any more
+        mine = {**self._client_settings(), **self._web_settings(), CLUSTER: str(self.layout.root)}
         self.config.set_context(self.spec.name, {**context, **mine})
         return self.config.path.read_bytes() != before
 
     def _client_settings(self) -> dict[str, str]:
         return {"OMEGA_USERID": ACCOUNT, "OMEGA_MONGO_URL": self.account_url()}
 
+    def _web_settings(self) -> dict[str, str]:
+        if not self.has_web:
+            return {}
+        file = self.layout.apikey(ACCOUNT)
+        if not file.exists():
+            raise NotFound(f"there is no {file}", hint="omegacli cluster up")
+        key = read_text(file).strip()
+        return {"OMEGA_APIKEY": key, "OMEGA_RESTAPI_URL": self.web_url}
+
     def _runner_settings(self) -> str:
-        return str(yaml.safe_dump(self._client_settings(), width=4096, allow_unicode=True))
+        """One database or, beside omegaweb, all accounts by an account that has no data of its own."""
+        settings = self._client_settings()
+        if self.has_web:
+            key = read_text(self.layout.apikey(RUNNER)).strip()
+            settings = {"OMEGA_RESTAPI_URL": self.web_url, "OMEGA_USERID": RUNNER, "OMEGA_APIKEY": key}
+        return str(yaml.safe_dump(settings, width=4096, allow_unicode=True))
+
+    def _gunicorn_settings(self) -> str:
+        return web.gunicorn(self.spec, web.configuration(self.spec, secrets.load(self.layout)))
 
     def _start_app(self) -> bool:
-        if not self.spec.runner.enabled:
-            return False
-        # the supervisor waits for this file: the runner could do nothing before the account is there
-        return write_file(self.layout.runner_config, self._runner_settings(), 0o600)
+        # the supervisor waits for these files: without an account there is nothing to do
+        written = []
+        if self.has_web:
+            written.append(write_file(self.layout.gunicorn_conf, self._gunicorn_settings()))
+        if self.spec.runner.enabled:
+            written.append(write_file(self.layout.runner_config, self._runner_settings()))
+        return any(written)
 
     def _wait_app(self) -> bool:
         for service in self._services():
@@ -350,6 +460,11 @@ class Local:
     def _runs(self, service: Service) -> bool:
         (state,) = observe.service_states(self.layout, [service], self.account_url())
         return state.state == "running"
+
+    def _runs_as_described(self, name: str) -> bool:
+        service = next(service for service in self._described() if service.name == name)
+        process = supervisor.find(self.layout, service)
+        return process is not None and process.config == service.config
 
     def _smoke(self) -> bool:
         from omegaml.omega import Omega
@@ -363,6 +478,8 @@ class Local:
                 raise Unavailable("what was stored did not come back", hint="omegacli cluster logs mongodb")
         finally:
             om.datasets.drop(name, missing_ok=True)
+        if self.has_web and not web.accepts(self.spec, ACCOUNT, self.account_url()):
+            raise Unavailable(f"{self.web_url} does not know {ACCOUNT}", hint="omegacli cluster logs web")
         return False
 
     def _stop(self) -> bool:
@@ -450,10 +567,6 @@ class Local:
             )
         problem += mask(observe.reason(self.layout, name))
         return Unavailable(problem, hint=f"omegacli cluster logs {name}", logs=tails)
-
-
-def _digest(*texts: str) -> str:
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 def _remove(path: Path) -> bool:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from omegacli.deploy import processes, supervisor
+from omegacli.deploy import processes, supervisor, web
 from omegacli.deploy.base import Layout, ServiceState
 from omegacli.deploy.supervisor import Service
 from omegaml import admin
@@ -53,6 +53,9 @@ def _state(layout: Layout, service: Service, url: str, needed: ServiceState | No
             admin.ping(url, timeout=2.0)
         elif needed and needed.state != "running":
             state, message = "starting", f"{needed.name} does not run"
+        elif service.name == "web":
+            message = web.answers(service.port or 0)
+            state = "starting" if message else "running"
         elif service.name == "runner" and process.pid not in _runner_pids(url):
             state, message = "starting", "it has not reported to the database yet"
     except OmegaError as error:
@@ -121,7 +124,7 @@ def last_words(path: Path, lines: int) -> list[str]:
 def readable(line: str) -> str:
     """A line of MongoDB's log, which is JSON, for people; other lines as they are."""
     entry = _entry(line)
-    if not entry:
+    if not entry or "msg" not in entry:
         return line
     when = entry.get("t")
     since = str(when.get("$date", "")) if isinstance(when, dict) else ""

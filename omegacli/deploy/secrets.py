@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import secrets
 import string
-from dataclasses import dataclass, field, fields
+from contextlib import suppress
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
 from urllib.parse import quote
 
 import yaml
@@ -18,15 +20,30 @@ _ALPHABET = string.ascii_letters + string.digits
 
 @dataclass(frozen=True)
 class Secrets:
-    """Passwords of MongoDB's root user and of the account `admin`, and the members' shared key."""
+    """What opens a cluster.
+
+    Attributes:
+        mongodb_root_password: of MongoDB's user that may everything.
+        mongodb_provision_password: of the one that makes and removes the accounts' users.
+        mongodb_keyfile: shared by the members of its replica set.
+        admin_password: by which the account `admin` reaches its own database.
+        web_admin_password: with which `admin` signs in on the pages.
+        web_secret_key: signs omegaweb's sessions and links.
+        web_encryption_key: by which omegaweb keeps the accounts' passwords to MongoDB.
+    Those with a default came with omegaweb: a cluster that was made before has none until its next `up`.
+    """
 
     mongodb_root_password: str = field(repr=False)
     admin_password: str = field(repr=False)
     mongodb_keyfile: str = field(repr=False)
+    mongodb_provision_password: str = field(repr=False, default="")
+    web_admin_password: str = field(repr=False, default="")
+    web_secret_key: str = field(repr=False, default="")
+    web_encryption_key: str = field(repr=False, default="")
 
     def mask(self, text: str) -> str:
         """`text` with every secret in it replaced, also where it stands in a URL."""
-        values = [str(getattr(self, item.name)) for item in fields(self)]
+        values = [value for item in fields(self) if (value := str(getattr(self, item.name)))]
         for value in sorted({*values, *(quote(value, safe="") for value in values)}, key=len, reverse=True):
             text = text.replace(value, "********")
         return text
@@ -38,15 +55,37 @@ def generate() -> Secrets:
         admin_password=_password(),
         # 6 to 1024 characters (mongodb.com/docs/manual/core/security-internal-authentication)
         mongodb_keyfile=base64.b64encode(secrets.token_bytes(512)).decode(),
+        mongodb_provision_password=_password(),
+        web_admin_password=_password(20),  # typed by people
+        web_secret_key=_password(64),
+        web_encryption_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     )
 
 
-def _password() -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(32))
+def apikey() -> str:
+    """A key by which a part of the platform calls omegaweb."""
+    return f"om_{secrets.token_urlsafe(32)}"
+
+
+def _password(length: int = 32) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
 def load(layout: Layout) -> Secrets:
     """Read secrets.yml. Raises: NotFound; ConfigInvalid naming what is missing in it."""
+    values = _read(layout)
+    wrong = [
+        item.name
+        for item in fields(Secrets)
+        if item.name in values or item.default is MISSING
+        if not isinstance(values.get(item.name), str) or not values[item.name]
+    ]
+    if wrong:
+        raise ConfigInvalid(f"{layout.secrets} has no text for {', '.join(wrong)}", hint="restore the file")
+    return Secrets(**{item.name: values[item.name] for item in fields(Secrets) if item.name in values})
+
+
+def _read(layout: Layout) -> dict[str, Any]:
     try:
         values = yaml.safe_load(read_text(layout.secrets))
     except FileNotFoundError as error:
@@ -58,22 +97,37 @@ def load(layout: Layout) -> Secrets:
         raise ConfigInvalid(
             f"{layout.secrets} cannot be read: {type(error).__name__}", hint="restore the file"
         ) from None
-    names = [item.name for item in fields(Secrets)]
-    values = values if isinstance(values, dict) else {}
-    missing = [name for name in names if not isinstance(values.get(name), str) or not values[name]]
-    if missing:
-        raise ConfigInvalid(f"{layout.secrets} has no text for {', '.join(missing)}", hint="restore the file")
-    return Secrets(**{name: values[name] for name in names})
+    return values if isinstance(values, dict) else {}
 
 
 def ensure(layout: Layout) -> bool:
-    """Make secrets.yml if there is none, and close it to others; True if something changed."""
+    """Make secrets.yml if there is none, add what a later version needs, and close it to others.
+
+    What stands in it stays as it is. Returns: whether something changed.
+    """
+    made = generate()
     if not layout.secrets.exists():
-        made = generate()
-        text = yaml.safe_dump({item.name: getattr(made, item.name) for item in fields(made)}, width=4096)
-        return write_file(layout.secrets, text, 0o600)
+        return write_file(layout.secrets, _lines(made, [item.name for item in fields(made)]), 0o600)
     load(layout)
+    there = _read(layout)
+    missing = [item.name for item in fields(made) if item.name not in there]
+    if missing:
+        return write_file(layout.secrets, _with(read_text(layout.secrets), there, made, missing), 0o600)
     if layout.secrets.stat().st_mode & 0o077:
         layout.secrets.chmod(0o600)
         return True
     return False
+
+
+def _with(text: str, there: dict[str, Any], made: Secrets, missing: list[str]) -> str:
+    """`text` with lines for what is missing; written anew where it holds its values in another shape."""
+    added = {name: getattr(made, name) for name in missing}
+    longer = text.rstrip("\n") + "\n" + _lines(made, missing)
+    with suppress(yaml.YAMLError):
+        if yaml.safe_load(longer) == {**there, **added}:
+            return longer
+    return yaml.safe_dump({**there, **added}, width=4096, allow_unicode=True)
+
+
+def _lines(made: Secrets, names: list[str]) -> str:
+    return yaml.safe_dump({name: getattr(made, name) for name in names}, width=4096)

@@ -28,6 +28,7 @@ CLUSTER = "cluster"  # in a context of config.yml: the root of the cluster that 
 @dataclass(frozen=True)
 class Ports:
     mongodb: int = 27017
+    web: int = 5000
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Runner:
 
 
 @dataclass(frozen=True)
+class Web:
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
 class ClusterSpec:
     """The whole description of one cluster; `root` is where it lives and is not part of omega.yml."""
 
@@ -51,6 +57,7 @@ class ClusterSpec:
     ports: Ports = field(default_factory=Ports)
     mongodb: Mongodb = field(default_factory=Mongodb)
     runner: Runner = field(default_factory=Runner)
+    web: Web = field(default_factory=Web)
 
     @property
     def layout(self) -> Layout:
@@ -59,6 +66,7 @@ class ClusterSpec:
 
 _LIMITS: dict[str, tuple[float, float]] = {
     "ports.mongodb": (1, 65535),
+    "ports.web": (1, 65535),
     "mongodb.cache_gb": (0.25, 10000),  # mongod's own bounds
     "mongodb.oplog_mb": (990, 10**9),
 }

@@ -91,11 +91,6 @@ def launch(layout: Layout) -> subprocess.Popen[bytes]:
 
     Raises: Unavailable.
     """
-    # what the person who typed `up` had set must not change what the services do, nor reach them
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("OMEGA") or k == "OMEGA_HOME"}
-    here = Path(__file__).resolve().parents[2]
-    if here.name not in ("site-packages", "dist-packages"):  # a checkout: found only with our help
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
     make_dir(layout.logs)
     # -P: a module that happens to lie in the cluster's folder is none of ours
     argv = [sys.executable, "-P", "-m", "omegacli.deploy.supervisor", str(layout.root)]
@@ -107,11 +102,20 @@ def launch(layout: Layout) -> subprocess.Popen[bytes]:
                 stdout=log,
                 stderr=log,
                 cwd=layout.root,
-                env=environment,
+                env=environment(),
                 start_new_session=True,
             )
     except OSError as error:
         raise Unavailable(f"the supervisor cannot be started: {error}") from error
+
+
+def environment() -> dict[str, str]:
+    """What services see: nothing that the person who typed `up` had set for omega|ml."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("OMEGA") or k == "OMEGA_HOME"}
+    here = Path(__file__).resolve().parents[2]
+    if here.name not in ("site-packages", "dist-packages"):  # a checkout: found only with our help
+        kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
+    return kept
 
 
 @dataclass

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import pty
 import shutil
 import signal
 import socket
@@ -14,11 +12,8 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -26,130 +21,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from omegacli.deploy import checks, spec
+from omegacli.deploy import checks
 from omegacli.deploy.base import write_file
-from omegacli.deploy.local import Local
 from omegacli.deploy.mongod import find_mongod
 from omegaml import admin, config
 from omegaml.errors import AuthFailed, Unavailable
-from omegaml.omega import Omega
+from tests.services.machine import NO_WEB, REPOSITORY, Machine, alive, eventually, free_port
 
 pytestmark = pytest.mark.once
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
-@dataclass
-class Machine:
-    """A home of its own, and what a person there can do."""
-
-    home: Path
-    port: int
-
-    @property
-    def root(self) -> Path:
-        return self.home / ".omegaml" / "clusters" / "default"
-
-    @property
-    def config(self) -> Path:
-        return self.home / ".omegaml" / "config.yml"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("OMEGA") or k == "OMEGA_MONGOD"}
-        return {**kept, "HOME": str(self.home), "PYTHONPATH": str(REPOSITORY)}
-
-    def cluster(self, *words: str, code: int = 0, **environment: str) -> dict[str, Any]:
-        """Run `omegacli cluster ... --json`, check its exit code, return the envelope."""
-        done = self.type("cluster", *words, "--json", **environment)
-        assert done.returncode == code, done.stdout + done.stderr
-        envelope: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return envelope
-
-    def up(self, *words: str) -> dict[str, Any]:
-        return self.cluster("up", "--target", "local", "--set", f"ports.mongodb={self.port}", *words)
-
-    def destroy(self) -> None:
-        self.cluster("destroy", "--volumes", "--no-backup", "--yes")
-
-    def type(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run `omegacli ...` as it is typed."""
-        return subprocess.run(
-            [sys.executable, "-m", "omegacli", *words],
-            cwd=self.home,
-            timeout=150,
-            env={**self.environment, **environment},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-        )
-
-    def typed(self, *words: str, answer: str) -> int:
-        """Run `omegacli ...` on a terminal, answer its question; the exit code."""
-        here, there = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "omegacli", *words],
-            cwd=self.home,
-            env={k: v for k, v in self.environment.items() if k != "CI"},
-            stdin=there,
-            stdout=there,
-            stderr=there,
-        )
-        os.close(there)
-        os.write(here, f"{answer}\n".encode())
-        with suppress(OSError):  # how a terminal says that the other side is gone
-            while os.read(here, 4096):
-                pass
-        os.close(here)
-        return process.wait(60)
-
-    def services(self) -> dict[str, dict[str, Any]]:
-        """What `cluster status` would say, without a process for each question."""
-        found = Local(spec.read(self.root), config_file=self.config).status()
-        return {service.name: asdict(service) for service in found.services}
-
-    def pids(self) -> dict[str, int]:
-        return {name: service["pid"] for name, service in self.services().items()}
-
-    def wait(self) -> None:
-        """`cluster wait`, in this process."""
-        Local(spec.read(self.root), config_file=self.config).wait()
-
-    def om(self, context: str = "default") -> Omega:
-        return Omega(config=config.load(self.config, context))
-
-    def python(self, source: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", "import omegaml as om\n" + source],
-            cwd=self.home,
-            timeout=60,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    def secrets(self) -> dict[str, str]:
-        loaded: dict[str, str] = yaml.safe_load((self.root / "secrets.yml").read_text())
-        return loaded
-
-    def files(self) -> dict[str, tuple[str, int]]:
-        """Digest and mode of every file but those that the running services write."""
-        found = {}
-        for path in sorted(self.home.rglob("*")):
-            place = path.relative_to(self.home)
-            if path.is_file() and not {"data", "logs"} & set(place.parts):
-                found[str(place)] = (
-                    hashlib.sha256(path.read_bytes()).hexdigest(),
-                    path.stat().st_mode & 0o777,
-                )
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -170,20 +49,6 @@ def running(machine: Machine) -> Machine:
     if any(service["state"] != "running" for service in machine.services().values()):
         machine.up()
     return machine
-
-
-def eventually(true: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not so within {seconds:g} s"
-        time.sleep(0.1)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def test_after_up_everything_runs_and_status_says_ok(running: Machine) -> None:
@@ -452,7 +317,7 @@ QUICK = ("secrets", "data.start")
 )
 def test_an_up_that_was_killed_is_finished_by_the_next(tmp_path: Path, step: str) -> None:
     place = Machine(tmp_path, free_port())
-    words = ["cluster", "up", "--set", f"ports.mongodb={place.port}", "--json"]
+    words = ["cluster", "up", "--set", f"ports.mongodb={place.port}", *NO_WEB, "--json"]
     first = subprocess.Popen(
         [sys.executable, "-m", "omegacli", *words],
         cwd=tmp_path,
@@ -483,7 +348,7 @@ def test_a_mongod_that_cannot_run_gives_its_last_words_and_leaves_nothing_runnin
         "#!/bin/sh\n[ $1 = --version ] && echo db version v6.0.5 && exit 0\necho no such luck >&2\nexit 14\n"
     )
     program.chmod(0o755)
-    words = ("up", "--set", f"ports.mongodb={place.port}", "--timeout", "20")
+    words = ("up", "--set", f"ports.mongodb={place.port}", *NO_WEB, "--timeout", "20")
     try:
         error = place.cluster(*words, code=7, OMEGA_MONGOD=str(program))["error"]
         assert "no such luck" in error["details"]["logs"]["mongodb"]
@@ -497,7 +362,7 @@ def test_a_taken_port_is_refused_before_anything_is_changed(tmp_path: Path) -> N
     with socket.socket() as other:
         other.bind(("127.0.0.1", place.port))
         other.listen()
-        error = place.cluster("up", "--set", f"ports.mongodb={place.port}", code=9)["error"]
+        error = place.cluster("up", "--set", f"ports.mongodb={place.port}", *NO_WEB, code=9)["error"]
     assert error["code"] == "PORT_IN_USE" and str(place.port) in error["message"]
     assert "--set ports.mongodb=" in error["hint"]
     assert place.files() == {}
@@ -518,7 +383,7 @@ def test_without_a_mongod_up_names_the_three_ways_to_get_one(tmp_path: Path) -> 
         "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{shelf}",
     }
     environment.pop("OMEGA_MONGOD", None)
-    words = ["-S", "-m", "omegacli", "cluster", "up", "--set", f"ports.mongodb={place.port}"]
+    words = ["-S", "-m", "omegacli", "cluster", "up", "--set", f"ports.mongodb={place.port}", *NO_WEB]
     done = subprocess.run(
         [sys.executable, *words], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -592,11 +457,11 @@ def test_no_secret_is_ever_said_whatever_goes_wrong(tmp_path: Path) -> None:
         assert done.returncode == code, done.stdout + done.stderr
         said.extend([done.stdout, done.stderr])
 
-    port = ("--set", f"ports.mongodb={place.port}", "--set", "runner.enabled=false")
+    port = ("--set", f"ports.mongodb={place.port}", "--set", "runner.enabled=false", *NO_WEB)
     try:
         type("cluster", "up", *port, "--verbose", code=0)
         assert place.python("om.datasets.put(1, 'x'); print(om.datasets.get('x'))") == "1"
-        assert place.secrets() == made
+        assert made.items() <= place.secrets().items()  # what omegaweb needs was added
         bundle = str(tmp_path / "bundle.tgz")
         type("doctor", "--target", "local", "--bundle", bundle, code=0)
         type("cluster", "logs", "--json", code=0)
@@ -712,7 +577,7 @@ def test_removed_state_is_made_again_and_nothing_is_watched_twice(running: Machi
 
 def test_an_interrupted_up_says_so_and_gives_the_lock_back(tmp_path: Path) -> None:
     place = Machine(tmp_path, free_port())
-    words = ["cluster", "up", "--set", f"ports.mongodb={place.port}", "--json"]
+    words = ["cluster", "up", "--set", f"ports.mongodb={place.port}", *NO_WEB, "--json"]
     first = subprocess.Popen(
         [sys.executable, "-m", "omegacli", *words],
         cwd=tmp_path,
@@ -738,14 +603,22 @@ def test_an_interrupted_up_says_so_and_gives_the_lock_back(tmp_path: Path) -> No
 
 def test_a_dry_run_on_a_bare_machine_makes_not_even_a_folder(tmp_path: Path) -> None:
     place = Machine(tmp_path, free_port())
-    done = place.type("cluster", "up", "--set", f"ports.mongodb={place.port}", "--dry-run")
+    done = place.type("cluster", "up", "--set", f"ports.mongodb={place.port}", *NO_WEB, "--dry-run")
     assert done.returncode == 0 and "mongoinit" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_first_up_without_a_target_says_which_it_took_and_later_ones_do_not(tmp_path: Path) -> None:
     place = Machine(tmp_path, free_port())
-    words = ("cluster", "up", "--set", f"ports.mongodb={place.port}", "--set", "runner.enabled=false")
+    words = (
+        "cluster",
+        "up",
+        "--set",
+        f"ports.mongodb={place.port}",
+        "--set",
+        "runner.enabled=false",
+        *NO_WEB,
+    )
     try:
         first = place.type(*words)
         assert first.returncode == 0 and "local: processes of this machine, the only target" in first.stderr
@@ -757,7 +630,7 @@ def test_the_first_up_without_a_target_says_which_it_took_and_later_ones_do_not(
 
 def test_clusters_of_different_names_live_side_by_side(running: Machine) -> None:
     second = free_port()
-    words = ("--set", f"ports.mongodb={second}", "--set", "runner.enabled=false")
+    words = ("--set", f"ports.mongodb={second}", "--set", "runner.enabled=false", *NO_WEB)
     root = running.home / "a folder: with # spaces and ünï" / ("long " * 15).strip()
     root.parent.mkdir()
     before = running.files()
@@ -789,7 +662,8 @@ def test_doctor_checks_what_the_local_target_needs_and_how_its_cluster_is(runnin
     done = running.type("doctor", "--target", "local", "--json")
     found = {row["id"]: row["status"] for row in json.loads(done.stdout)["data"]}
     assert done.returncode == 0
-    assert set(checks.IDS) <= set(found) and {found[id] for id in checks.IDS} <= {"ok", "warn"}
+    assert set(checks.IDS) <= set(found) and {found[id] for id in checks.IDS} <= {"ok", "warn", "skip"}
+    assert {id for id in checks.IDS if found[id] == "skip"} == {"local.web", "local.pages"}
     (running.root / "secrets.yml").chmod(0o644)
     try:
         done = running.type("doctor", "--only", "local.secrets,python", "--json")

@@ -35,14 +35,14 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 
 class Session:
-    """A new person, on a machine where another MongoDB may have the usual port."""
+    """A new person, on a machine where another platform may have the usual ports."""
 
     def __init__(self, home: Path) -> None:
         find = [sys.executable, ROOT / "scripts/free_port.py", "0"]
-        free = subprocess.check_output(find, text=True).strip()
+        free, web = (subprocess.check_output(find, text=True).strip() for _ in range(2))
         root = home / ".omegaml" / "clusters" / "default"
         root.mkdir(parents=True)
-        (root / "omega.yml").write_text(f"target: local\nports:\n  mongodb: {free}\n")
+        (root / "omega.yml").write_text(f"target: local\nports:\n  mongodb: {free}\n  web: {web}\n")
         self.home = home
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMEGA_", "PYTHON"))}
         self.environment["HOME"] = str(home)

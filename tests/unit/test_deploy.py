@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -20,7 +21,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from omegacli.deploy import checks, mongod, observe, processes, secrets, spec, supervisor
+from omegacli.deploy import checks, mongod, observe, processes, secrets, spec, supervisor, web
 from omegacli.deploy.base import Layout, lock_holder, locked, write_file
 from omegacli.deploy.local import Local
 from omegacli.deploy.spec import ClusterSpec
@@ -89,7 +90,8 @@ def test_a_failing_command_step_is_reported_and_stops_the_rest(events):
     assert events.seen == [("fail", "failed")]
 
 
-def test_up_is_the_documented_sequence_of_steps(layout):
+def test_up_is_the_documented_sequence_of_steps(layout, monkeypatch):
+    monkeypatch.setattr(web, "_NEEDED", ())
     ids = [step.id for step in Local(ClusterSpec(layout.root)).up()]
     assert ids == [
         "lock",
@@ -99,6 +101,9 @@ def test_up_is_the_documented_sequence_of_steps(layout):
         "data.start",
         "data.wait",
         "mongoinit",
+        "migrate",
+        "loaddata",
+        "superuser",
         "settings",
         "app.start",
         "app.wait",
@@ -140,6 +145,22 @@ def test_a_secret_is_masked_in_a_url_as_well():
     assert text == "mongodb://a:********@host and ********"
 
 
+@pytest.mark.parametrize("form", ["{}", "# mine\n{}\n\n", "flow"])
+def test_secrets_of_an_earlier_version_get_what_is_missing_and_stay_as_they_are(layout, form):
+    old = {"admin_password": "a: #ä", "mongodb_root_password": "b", "mongodb_keyfile": "c", "more": "d"}
+    flow = form == "flow"
+    text = yaml.safe_dump(old, default_flow_style=flow, allow_unicode=True)
+    write_file(layout.secrets, text if flow else form.format(text))
+    assert secrets.load(layout).web_admin_password == "" and secrets.load(layout).mask("x") == "x"
+    before = layout.secrets.read_text()
+    assert secrets.ensure(layout) is True
+    after = layout.secrets.read_text()
+    assert flow or after.startswith(before.rstrip("\n"))
+    assert old.items() <= yaml.safe_load(after).items()
+    assert all(getattr(secrets.load(layout), f.name) for f in dataclasses.fields(secrets.Secrets))
+    assert secrets.ensure(layout) is False and layout.secrets.read_text() == after
+
+
 @pytest.mark.parametrize(
     "text", ["admin_password: x\n", "[", "admin_password: 5\nmongodb_root_password: ''\n", ""]
 )
@@ -148,6 +169,14 @@ def test_a_damaged_secrets_file_is_refused_and_not_replaced(layout, text):
     with pytest.raises(ConfigInvalid, match=r"secrets\.yml"):
         secrets.ensure(layout)
     assert layout.secrets.read_text() == text
+
+
+def test_web_that_is_not_installed_is_left_out_with_the_command_that_installs_it(layout, monkeypatch):
+    monkeypatch.setattr(web, "_NEEDED", ("django", "no_such_package"))
+    found = checks.check_web(ClusterSpec(layout.root))
+    assert (found.status, "no_such_package" in found.message) == ("warn", True)
+    assert "pip install 'omegaml[web]'" in found.message
+    assert "migrate" not in [step.id for step in Local(ClusterSpec(layout.root)).up()]
 
 
 def test_the_lock_names_its_holder_to_the_next(layout):
@@ -307,7 +336,7 @@ def test_the_comment_at_the_head_of_omega_yml_stays_when_a_value_is_changed(layo
         ("port.mongodb", "27018", "ports.mongodb"),
         ("target", "moon", "targets: local"),
         ("runner.enabled", "maybe", "true or false"),
-        ("ports", "5", "known:"),
+        ("nothing", "5", "known:"),
     ],
 )
 def test_an_unusable_value_is_refused_with_what_is_usable(layout, key, value, said):
