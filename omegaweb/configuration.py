@@ -37,6 +37,7 @@ class Configuration:
         mongo_host, broker_url: first values of the settings of these names.
         signup: open, invite or closed; open on a platform that only this machine reaches, else invite.
         proxies: how many reverse proxies stand in front, whose X-Forwarded-For is believed.
+        metrics_folder: where several gunicorn workers put their figures; empty it before they start.
         max_model_bytes: the largest file of a model that is taken.
     """
 
@@ -52,6 +53,7 @@ class Configuration:
     broker_url: str = ""
     signup: str = ""
     proxies: int = 0
+    metrics_folder: str = ""
     max_model_bytes: int = 1 << 30
 
     @property

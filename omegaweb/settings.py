@@ -42,6 +42,7 @@ INSTALLED_APPS = [
     "axes",
     "rest_framework",
     "drf_spectacular",
+    "drf_spectacular_sidecar",  # the pages of /api/docs/, as files of ours
     "omegaweb.audit",
     "omegaweb.workers",
     "omegaweb.dashboard",
@@ -49,6 +50,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "omegaweb.requests.RequestId",
+    "omegaweb.metrics.Measured",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "omegaweb.requests.ContentSecurityPolicy",
@@ -170,11 +172,16 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_RATES": {"account": "6000/min", "address": "120/min"},
     "NUM_PROXIES": CONFIGURATION.proxies,
 }
+# bodies that are stored: JSON has to be held in memory, all else is read in parts from a file
+OMEGA_JSON_BYTES = 32 << 20
+OMEGA_BODY_BYTES = 4 << 30
 SPECTACULAR_SETTINGS = {
     "TITLE": "omega|ml",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["omegaweb.api.permissions.Viewer"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
 LOGGING = {

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from omegaweb.api.service import healthz
+from omegaweb.metrics import Metrics
 
 handler500 = "omegaweb.dashboard.errors.failed"
 
@@ -15,4 +16,5 @@ urlpatterns = [
     path("api/", include("omegaweb.api.urls")),
     path("admin/", admin.site.urls),
     path("healthz", healthz),
+    path("metrics", Metrics.as_view()),
 ]

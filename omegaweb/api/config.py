@@ -7,6 +7,8 @@ from typing import Any
 from constance import config
 from django.conf import settings
 from django.shortcuts import get_object_or_404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -27,6 +29,13 @@ class Config(APIView):
 
     permission_classes = (ViewerOrWorker,)
 
+    @extend_schema(
+        responses={200: OpenApiTypes.OBJECT},
+        parameters=[
+            OpenApiParameter("user", description="another account's settings; administrators and workers"),
+            OpenApiParameter("view", description="1: host names inside the cluster; administrators, workers"),
+        ],
+    )
     def get(self, request: Request) -> Response:
         user, inside = request.user, request.query_params.get("view") == "1"
         asked = request.query_params.get("user", user.username)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework.fields import CharField, DateTimeField
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -20,6 +22,7 @@ class Ping(APIView):
     permission_classes = (Anybody,)
     authentication_classes = ()
 
+    @extend_schema(responses=inline_serializer("Ping", {"version": CharField(), "time": DateTimeField()}))
     def get(self, request: Request) -> Response:
         return Response({"version": __version__, "time": timezone.now()})
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from django.urls import path, re_path
-from drf_spectacular.views import SpectacularAPIView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from omegaweb import access
-from omegaweb.api import config, errors, service, users, workers
+from omegaweb.api import config, datasets, errors, models, service, tasks, users, workers
+
+_NAME = "(?P<name>.+?)"  # a name may have / in it; it ends where the first of our verbs is the last part
+_MODELS = [
+    path("v1/model/", models.Models.as_view()),
+    re_path(rf"^v1/model/{_NAME}/versions/$", models.Versions.as_view()),
+    re_path(rf"^v1/model/{_NAME}/openapi\.json$", models.Schema.as_view()),
+    re_path(rf"^v1/model/{_NAME}/(?P<action>{'|'.join(models.ACTIONS)})/$", models.Action.as_view()),
+    re_path(rf"^v1/model/{_NAME}/$", models.Model.as_view()),
+]
 
 urlpatterns = [
-    path("v1/ping", service.Ping.as_view()),
+    path("v1/ping", service.Ping.as_view(schema=None)),
     path("v1/ping/", service.Ping.as_view(), name="ping"),
     path("v1/config/", config.Config.as_view(), name="api-config"),
     path("v1/worker/", workers.Workers.as_view()),
@@ -20,6 +29,15 @@ urlpatterns = [
     path("v1/user/<str:userid>/key/", users.Keys.as_view()),
     path("v1/user/<str:userid>/key/<int:key>/", users.OneKey.as_view()),
     path("v1/user/<str:userid>/password/", users.Password.as_view()),
+    *_MODELS,
+    path("v1/task/<str:id>/", tasks.Task.as_view()),
+    path("v1/runtime/", tasks.Runtime.as_view()),
+    path("v1/dataset/", datasets.Datasets.as_view()),
+    path("v1/dataset/statistics/", datasets.DatasetStatistics.as_view(schema=None)),
+    path("v1/dataset/<path:name>/statistics/", datasets.DatasetStatistics.as_view()),
+    path("v1/dataset/<path:name>/", datasets.OneDataset.as_view()),
     path("schema/", access.access(access.REST)(SpectacularAPIView.as_view()), name="schema"),
+    # split: its script is a file of its own, as our content policy wants it
+    path("docs/", access.access(access.REST)(SpectacularSwaggerSplitView.as_view()), name="docs"),
     re_path(r"^.*$", access.access(access.ANYBODY)(errors.not_found)),
 ]

@@ -153,7 +153,7 @@ class WebPlatform:
             try:
                 if requests.get(f"{self.url}/healthz", timeout=5).status_code == 200:
                     return
-            except requests.ConnectionError:
+            except requests.RequestException:
                 pass
             assert time.monotonic() < deadline and self.gunicorn.poll() is None, self.log.read_text()[-3000:]
             time.sleep(0.1)
