@@ -212,7 +212,8 @@ def _match_text(cond: Cond, array: pa.Array, what: str) -> pa.BooleanArray:
         return _constant(False, array)  # no text has a lone surrogate
     except pa.ArrowInvalid as exc:
         hint = "syntax: github.com/google/re2/wiki/Syntax"
-        raise InvalidInput(f"{cond.value!r} is not a regular expression", hint=hint) from exc
+        what = f"{cond.column}__{cond.op}: {cond.value!r} is not a regular expression"
+        raise InvalidInput(what, hint=hint) from exc
 
 
 def _cells(array: pa.Array) -> np.ndarray:

@@ -87,7 +87,8 @@ def _text(cond: Cond, field: str, ctype: ColumnType) -> dict[str, Any]:
         return {field: {"$in": []}}  # no text has a lone surrogate
     except pa.ArrowInvalid as exc:
         hint = "syntax: github.com/google/re2/wiki/Syntax"
-        raise InvalidInput(f"{cond.value!r} is not a regular expression", hint=hint) from exc
+        what = f"{cond.column}__{cond.op}: {cond.value!r} is not a regular expression"
+        raise InvalidInput(what, hint=hint) from exc
     return _cell({field: {"$regex": text_pattern(cond.op, cond.value)}}, ctype)
 
 

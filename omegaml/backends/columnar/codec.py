@@ -234,10 +234,10 @@ def _shown(parts: Sequence[pa.Array], type_: ColumnType, rows: int) -> pa.Chunke
 
 def _shown_objects(parts: Sequence[pa.Array]) -> pa.ChunkedArray:
     arrays = [plain(part) for part in parts]
-    kinds = {array.type for array in arrays}
-    if len(kinds) == 1 and not isinstance(arrays[0].type, pa.ExtensionType):
+    kinds = [array.type for array in arrays]  # no set: an extension type has no hash
+    if kinds and all(kind == kinds[0] for kind in kinds) and not isinstance(kinds[0], pa.ExtensionType):
         return pa.chunked_array(arrays)
-    if kinds <= {pa.string(), pa.large_string()}:
+    if all(kind in (pa.string(), pa.large_string()) for kind in kinds):
         return pa.chunked_array([array.cast(pa.large_string()) for array in arrays], type=pa.large_string())
     listed = [value for part in parts for value in objects(part)]
     try:
