@@ -76,7 +76,8 @@ def answer(exc: Exception, context: dict[str, Any]) -> Response:
         audit.record("refused", context["request"], outcome="refused")
     if status in (503, 504):
         headers.setdefault("Retry-After", "2")
-    return Response(content, status=status, headers=headers)
+    # whatever the request accepts: a view that answers with files has no other form for an error
+    return Response(content, status=status, headers=headers, content_type="application/json")
 
 
 def _sentence(exc: exceptions.APIException) -> str:
