@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, bool]] = {
     "datasets": ("Store, read and query data.", False),
     "models": ("Store, train and ask models.", False),
     "runtime": ("Look at workers and results of tasks.", False),
+    "users": ("Manage accounts, their keys and passwords.", False),
+    "api": ("Call a route of the REST API.", True),
     "doctor": ("Check this machine, the configuration and the connection.", True),
     "shell": ("Open Python with `om` connected.", True),
     "version": ("Show the versions of client and server.", True),

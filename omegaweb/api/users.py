@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import authenticate
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -15,7 +16,7 @@ from django.http import Http404
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import PermissionDenied
+from rest_framework.exceptions import PermissionDenied, Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -215,6 +216,9 @@ class Password(APIView):
             request._request, username=userid, password=given.get("current", "")
         ):
             audit.record("password.refused", request, object=f"account {userid}")
+            if getattr(request._request, "axes_locked_out", False):
+                request._request.axes_locked_out = False  # else a page would be the answer
+                raise Throttled(wait=settings.AXES_COOLOFF_TIME * 3600)
             raise InvalidInput("the current password is missing or wrong", hint="send it as `current`")
         _check_password(given["password"], user)
         user.set_password(given["password"])
