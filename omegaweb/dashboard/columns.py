@@ -1,26 +1,25 @@
-"""Statistics of a dataset's columns as a page shows them."""
+"""Statistics of a dataset's columns, as the REST API gives them, drawn for a page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
+from omegaml.errors import InvalidInput
 from omegaml.metadata import Metadata
 from omegaml.store import Store
+from omegaweb.api import statistics as api
 from omegaweb.dashboard import tables
 
-ROWS = 100_000  # of a larger dataset, so many from the first
-BINS = 16
 TOP = 4
 WIDTH, HEIGHT = 128, 32  # of a histogram's drawing
 
 
 @dataclass(frozen=True)
 class Bar:
+    """One bar of a histogram, where it stands and what it says."""
+
     x: float
     y: float
     width: float
@@ -35,7 +34,7 @@ class Column:
     name: str
     type: str
     missing: int
-    distinct: int | None
+    distinct: str
     lowest: str = ""
     highest: str = ""
     mean: str = ""
@@ -43,59 +42,32 @@ class Column:
     top: Sequence[tuple[str, int]] = ()
 
 
-@dataclass(frozen=True)
-class Statistics:
-    columns: Sequence[Column]
-    rows: int
-    of: int | None
-
-    @property
-    def is_part(self) -> bool:
-        return self.of is not None and self.of > self.rows
+def statistics(store: Store, meta: Metadata) -> tuple[Sequence[Column], int]:
+    """Look through the first columns; also how many there are. Raises InvalidInput where it has none."""
+    if not tables.is_table(meta):
+        raise InvalidInput(f"dataset {meta.name!r} ({meta.kind}) has no rows and columns")
+    part, width = api.chosen(store.getl(meta.name), 0, tables.COLUMNS)
+    return [_column(found) for found in api.statistics(part)["columns"]], width
 
 
-def statistics(store: Store, meta: Metadata) -> Statistics:
-    """Look through the columns. Raises InvalidInput where the object has none."""
-    found = tables.frame(store, meta, limit=ROWS)
-    shown = range(min(tables.COLUMNS, found.shape[1]))
-    return Statistics(
-        [_column(str(found.columns[i]), found.iloc[:, i]) for i in shown], len(found), meta.rows
-    )
+def _column(found: Mapping[str, Any]) -> Column:
+    distinct = f"{'' if found['distinct_is_exact'] else 'about '}{found['distinct']:,}"
+    about: dict[str, Any] = {"name": found["name"], "type": found["dtype"], "missing": found["nulls"]}
+    histogram = found["histogram"]
+    if histogram is None:
+        top = [(_text(entry["value"]), entry["count"]) for entry in found["top"][:TOP]]
+        return Column(**about, distinct=distinct, top=top)
+    low, high, mean = (_text(found[name]) for name in ("min", "max", "mean"))
+    return Column(**about, distinct=distinct, lowest=low, highest=high, mean=mean, bars=_bars(histogram))
 
 
-def _column(name: str, values: pd.Series) -> Column:
-    known = values.dropna()
-    missing = len(values) - len(known)
-    try:
-        distinct = int(known.nunique())
-    except TypeError:  # lists and other cells that do not hash
-        return Column(name, str(values.dtype), missing, None)
-    if len(known) and values.dtype.kind != "b" and tables.is_plottable(values.dtype):
-        return _measured(name, values, missing, distinct)
-    counts = known.astype(str).value_counts().head(TOP)
-    words = {"True": "true", "False": "false"} if values.dtype.kind == "b" else {}
-    top = [(words.get(str(value)) or tables.cell(value).text, int(n)) for value, n in counts.items()]
-    return Column(name, str(values.dtype), missing, distinct, top=top)
-
-
-def _measured(name: str, values: pd.Series, missing: int, distinct: int) -> Column:
-    numbers = tables.numbers(name, values)
-    finite = numbers[np.isfinite(numbers)]
-    is_time = values.dtype.kind == "M"
-    lowest, highest = tables.cell(values.min()).text, tables.cell(values.max()).text
-    mean = "" if is_time else tables.cell(values.mean()).text
-    return Column(name, str(values.dtype), missing, distinct, lowest, highest, mean, _bars(finite, is_time))
-
-
-def _bars(numbers: np.ndarray, is_time: bool) -> list[Bar]:
-    if not len(numbers):
-        return []
-    counts, edges = np.histogram(numbers, bins=min(BINS, max(1, len(np.unique(numbers)))))
-    width = WIDTH / len(counts)
+def _bars(histogram: Mapping[str, Any]) -> list[Bar]:
+    counts, edges = histogram["counts"], [_text(edge) for edge in histogram["edges"]]
+    width, most = WIDTH / len(counts), max(counts)
     bars = []
     for i, n in enumerate(counts):
-        height = HEIGHT * int(n) / int(counts.max())
-        says = f"{_edge(edges[i], is_time)} to {_edge(edges[i + 1], is_time)}: {n}"
+        height = HEIGHT * n / most
+        says = f"{edges[i]} to {edges[i + 1]}: {n}"
         bars.append(
             Bar(
                 round(i * width + 0.5, 2),
@@ -108,5 +80,11 @@ def _bars(numbers: np.ndarray, is_time: bool) -> list[Bar]:
     return bars
 
 
-def _edge(value: Any, is_time: bool) -> str:
-    return str(pd.Timestamp(value, unit="s").date()) if is_time else f"{value:.4g}"
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value).replace("T00:00:00", "").removesuffix(".000000").removesuffix(" 00:00:00")

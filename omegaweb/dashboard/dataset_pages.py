@@ -13,12 +13,11 @@ from django.utils.http import urlencode
 from omegaml.errors import Conflict, InvalidInput, NotFound, OmegaError
 from omegaweb import audit
 from omegaweb.access import access
-from omegaweb.dashboard import conditions, objects, tables, uploads
+from omegaweb.dashboard import conditions, objects, snippets, tables, uploads
 from omegaweb.dashboard.columns import statistics
 from omegaweb.dashboard.context import platform_url
 from omegaweb.dashboard.deleting import delete_page
 from omegaweb.dashboard.errors import status_of
-from omegaweb.dashboard.snippets import Snippets
 from omegaweb.roles import EDITOR, VIEWER
 
 LINES = 4  # at most so many columns in one plot
@@ -27,7 +26,8 @@ LINES = 4  # at most so many columns in one plot
 @access(VIEWER)
 def datasets(request: HttpRequest) -> HttpResponse:
     """The list of datasets: search, sort, page."""
-    return render(request, "dashboard/datasets.html", {"listing": objects.listing(request, "dataset")})
+    context = {"listing": objects.listing(request, "dataset"), "snippets": {"put": snippets.PUT}}
+    return render(request, "dashboard/datasets.html", context)
 
 
 @access(VIEWER)
@@ -54,7 +54,7 @@ def dataset(request: HttpRequest, name: str = "") -> HttpResponse:
         "lines": [*asked, conditions.Condition()],
         "operators": conditions.OPERATORS.items(),
         "is_filtered": bool(filters),
-        "snippets": Snippets(
+        "snippets": snippets.Snippets(
             platform_url(request),
             request.user.username,
             meta,
@@ -78,7 +78,8 @@ def columns(request: HttpRequest, name: str = "") -> HttpResponse:
     """The part of a dataset's page that takes longest: statistics of its columns."""
     with objects.store(request, "dataset") as store:
         meta = store.metadata(objects.asked_name(request, name))
-        context = {"meta": meta, "statistics": statistics(store, meta)}
+        found, width = statistics(store, meta)
+    context = {"meta": meta, "columns": found, "left_out": width - len(found)}
     context["back"] = objects.address("dataset", meta.name, meta.bucket)
     part = "_part" if request.headers.get("HX-Request") else ""
     return render(request, f"dashboard/columns{part}.html", context)

@@ -9,10 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from omegaweb.access import access
-from omegaweb.dashboard import objects
+from omegaweb.dashboard import objects, snippets
 from omegaweb.dashboard.context import platform_url
 from omegaweb.dashboard.deleting import delete_page
-from omegaweb.dashboard.snippets import Snippets
 from omegaweb.roles import EDITOR, VIEWER
 
 FIELDS = 40  # a model of more features is tried with JSON
@@ -21,7 +20,8 @@ FIELDS = 40  # a model of more features is tried with JSON
 @access(VIEWER)
 def models(request: HttpRequest) -> HttpResponse:
     """The list of models: search, sort, page."""
-    return render(request, "dashboard/models.html", {"listing": objects.listing(request, "model")})
+    context = {"listing": objects.listing(request, "model"), "snippets": {"train": snippets.TRAIN}}
+    return render(request, "dashboard/models.html", context)
 
 
 @access(VIEWER)
@@ -33,7 +33,7 @@ def model(request: HttpRequest, name: str = "") -> HttpResponse:
     about: dict[str, Any] = meta.kind_meta.get("model") or {}
     signature: dict[str, Any] = about.get("signature") or {}
     features = signature.get("features") or []
-    snippets = Snippets(platform_url(request), request.user.username, meta)
+    texts = snippets.Snippets(platform_url(request), request.user.username, meta)
     context = {
         "meta": meta,
         "about": about,
@@ -41,10 +41,10 @@ def model(request: HttpRequest, name: str = "") -> HttpResponse:
         "trained": meta.attributes.get("trained"),
         "versions": versions,
         "fields": features if len(features) <= FIELDS else [],
-        "example": json.dumps(snippets.example(signature)),
+        "example": json.dumps(texts.example(signature)),
         "actions": [m for m in ("predict", "predict_proba") if m in signature.get("methods", ["predict"])],
-        "snippets": snippets,
-        "curl": snippets.curl_predict(signature),
+        "snippets": texts,
+        "curl": texts.curl_predict(signature),
         "delete": objects.address("delete_model", meta.name, meta.bucket),
     }
     return render(request, "dashboard/model.html", context)

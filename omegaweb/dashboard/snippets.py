@@ -11,6 +11,12 @@ from urllib.parse import quote, urlencode
 from omegaml.metadata import Metadata
 from omegaml.store.names import DEFAULT_BUCKET
 
+PUT = 'import omegaml as om\nom.datasets.put(df, "sales")'
+TRAIN = (
+    'import omegaml as om\nom.models.put(model, "grader")\n'
+    'om.runtime.model("grader").fit("points[hours]", "points[points]")'
+)
+
 
 def first_steps(url: str, userid: str) -> dict[str, str]:
     """What the first steps have to copy, for this visitor."""

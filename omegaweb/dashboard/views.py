@@ -7,7 +7,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 
-from omegaml.errors import Unavailable
 from omegaweb.access import ANYBODY, access
 from omegaweb.dashboard import objects
 from omegaweb.dashboard.context import platform_url
@@ -15,6 +14,7 @@ from omegaweb.dashboard.models import LandingPage
 from omegaweb.dashboard.snippets import first_steps
 from omegaweb.dashboard.steps import progress
 from omegaweb.roles import VIEWER
+from omegaweb.workers.models import Worker
 
 STOP_POLLING = 286  # htmx's own status
 
@@ -45,13 +45,10 @@ def steps(request: HttpRequest) -> HttpResponse:
 @never_cache
 def runtime(request: HttpRequest) -> HttpResponse:
     """Who carries out tasks, and what came of those of the last day."""
+    runners = list(Worker.alive())
     with objects.platform(request) as om:
-        status, hint = om.runtime.status(), ""
-        if not status["runners"]:
-            try:
-                om.runtime.require_runner()
-            except Unavailable as error:
-                hint = error.hint or ""
+        status = om.runtime.status()
     part = request.headers.get("HX-Request")
+    context = {"runners": runners, "own": status["runners"], "tasks": status["tasks"]}
     template = "dashboard/runtime_part.html" if part else "dashboard/runtime.html"
-    return render(request, template, {"status": status, "hint": hint})
+    return render(request, template, context)

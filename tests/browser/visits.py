@@ -1,0 +1,95 @@
+"""People in front of a browser: signed in, on a screen, and what the browser complained about meanwhile."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page, Playwright, expect
+
+from tests.services.web_platform import PASSWORD, Person
+
+CHROMIUM = os.environ.get("OMEGA_CHROMIUM", "/usr/bin/chromium")
+SCREENS = {"desktop": (1280, 800), "phone": (320, 640)}
+SCHEMES = ("light", "dark")
+AXE = Path(__file__).parent / "vendor/axe/axe.min.js"
+_VIOLATIONS = """axe.run(document, {resultTypes: ["violations"]}).then(found => found.violations.map(
+    v => `${v.id}: ${v.help}: ${v.nodes.map(n => n.html.slice(0, 200)).join("  ")}`))"""
+
+
+@dataclass
+class Visit:
+    """One window. `complaints` has what went wrong in it: script errors, refused content, dialogs."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    def go(self, path: str) -> Page:
+        """Open a page and wait for what it loads later."""
+        self.page.goto(self.url + path)
+        self.settle()
+        return self.page
+
+    def settle(self) -> None:
+        expect(self.page.locator(".loading:visible")).to_have_count(0)
+        if self.page.locator("#plot-note").count():
+            expect(self.page.locator("#plot-note")).not_to_have_text(re.compile("^(Drawing…)?$"))
+
+    def violations(self) -> list[str]:
+        """What axe finds against the rules of accessibility."""
+        self.page.evaluate(AXE.read_text())
+        return list(self.page.evaluate(_VIOLATIONS))
+
+    def surplus(self) -> int:
+        """By how many pixels the page is wider than the window."""
+        root = "document.documentElement"
+        return int(self.page.evaluate(f"{root}.scrollWidth - {root}.clientWidth"))
+
+    def sign_in(self, userid: str) -> None:
+        self.go("/account/login/")
+        self.page.get_by_label("Userid").fill(userid)
+        self.page.get_by_label("Password").fill(PASSWORD)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("link", name=userid).wait_for()
+
+
+def launch(playwright: Playwright) -> Browser:
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+@contextmanager
+def visit(
+    browser: Browser,
+    url: str,
+    person: Person | None = None,
+    screen: str = "desktop",
+    scheme: str = "light",
+    **how: Any,
+) -> Iterator[Visit]:
+    """A window of one's own, signed in as `person`."""
+    width, height = SCREENS[screen]
+    size: Mapping[str, Any] = {"width": width, "height": height}
+    context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce", **how)
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url)
+    if person is not None:
+        context.add_cookies([{"name": c.name, "value": c.value, "url": url} for c in person.browser.cookies])
+    page = context.new_page()
+    found = Visit(page, url)
+    page.on("pageerror", lambda error: found.complaints.append(f"error: {error}"))
+    page.on("dialog", lambda dialog: (found.complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("console", lambda said: found.complaints.append(said.text) if _is_bad(said) else None)
+    try:
+        yield found
+    finally:
+        context.close()
+
+
+def _is_bad(said: Any) -> bool:
+    """Chromium also reports every answer that is an error, which pages have on purpose."""
+    return said.type in ("error", "warning") and not said.text.startswith("Failed to load resource")

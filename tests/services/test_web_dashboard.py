@@ -1,0 +1,161 @@
+"""Pages of the dashboard, as far as that takes no browser: lists, errors, and what must not be loaded."""
+
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from omegaml.omega import Omega
+from tests.services.web_platform import Person, WebPlatform
+
+pytestmark = pytest.mark.once
+
+
+class Bomb:
+    """An object whose unpickling leaves a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.file,)
+
+
+@pytest.fixture
+def om(ann: Person) -> Iterator[Omega]:
+    """What ann has stored, by her own login."""
+    platform = Omega(mongo_url=ann.settings["OMEGA_MONGO_URL"])
+    yield platform
+    platform.close()
+
+
+def names(page: str) -> list[str]:
+    return re.findall(r'<th scope="row"><a href="[^"]+">([^<]+)</a>', page)
+
+
+def test_a_list_is_searched_sorted_and_paged(ann: Person, om: Omega) -> None:
+    for rows in range(3):
+        om.datasets.put(pd.DataFrame({"a": range(rows)}), f"Sales/{rows}")
+    om.datasets.put([1], "other"), om.datasets.put([1], ".hidden"), om["aside"].datasets.put([1], "else")
+    assert names(ann.page("/datasets/").text) == ["Sales/0", "Sales/1", "Sales/2", "other"]
+    assert names(ann.page("/datasets/?q=sALES&sort=-rows").text) == ["Sales/2", "Sales/1", "Sales/0"]
+    assert names(ann.page("/datasets/?bucket=aside").text) == ["else"]
+    assert ann.page("/datasets/?bucket=no%24where").status_code == 400
+    for odd in ("?page=99", "?page=0", "?page=x", "?page=-1", "?sort=kind_meta.segs", "?page=" + "9" * 400):
+        assert ann.page(f"/datasets/{odd}").status_code == 200
+
+
+def test_the_list_of_ten_thousand_is_as_small_as_that_of_fifty(ann: Person, om: Omega) -> None:
+    om.datasets.put(pd.DataFrame({"a": [1]}), "number/00000")
+    one = om.db["metadata"].find_one({"name": "number/00000"})
+    del one["_id"]
+    om.db["metadata"].insert_many({**one, "name": f"number/{n:05}"} for n in range(1, 10_000))
+    page = ann.page("/datasets/?page=200&sort=name")
+    assert names(page.text)[-1] == "number/09999"
+    assert len(page.content) <= 150_000 and "10000 datasets" in page.text
+
+
+def test_an_object_with_any_name_has_a_page(ann: Person, om: Omega) -> None:
+    for name in ("a/b c", "50%", "a/../b", "ä#;&=+", "a\\b", "'\"<>", "upload", "x/delete"):
+        om.datasets.put(pd.DataFrame({"a": [1]}), name)
+    page = ann.page("/datasets/").text
+    links = re.findall(r'<th scope="row"><a href="([^"]+)">', page)
+    assert len(links) == 8
+    for link in links:
+        answer = ann.page(html.unescape(link))
+        assert answer.status_code == 200, link
+        delete = re.search(r'class="button danger" href="([^"]+)"', answer.text)
+        assert delete and ann.page(html.unescape(delete[1])).status_code == 200
+
+
+def test_a_page_never_unpickles_what_somebody_stored(ann: Person, om: Omega, tmp_path: Path) -> None:
+    file = tmp_path / "exploded"
+    om.models.put(Bomb(file), "bomb")
+    for kind in ("model.joblib", "sklearn.joblib"):
+        om.db["metadata"].update_one({"name": "bomb"}, {"$set": {"prefix": "data/", "kind": kind}})
+        assert "This is no table" in ann.page("/dataset/bomb/").text
+        assert ann.page("/columns/bomb/").status_code == 400
+        assert ann.page("/points/bomb/?y=a").status_code == 400
+    om.db["metadata"].update_one({"name": "bomb"}, {"$set": {"prefix": "models/"}})
+    assert ann.page("/model/bomb/").status_code == 200
+    assert not file.exists()
+
+
+def test_an_object_of_somebody_else_is_not_to_be_found(ann: Person, bob: Person, om: Omega) -> None:
+    om.datasets.put(pd.DataFrame({"a": [1]}), "mine")
+    assert ann.page("/dataset/mine/").status_code == 200
+    for path in ("/dataset/mine/", "/columns/mine/", "/points/mine/?y=a", "/delete/dataset/mine/"):
+        assert bob.page(path).status_code == 404
+
+
+def test_what_is_missing_or_wrong_is_said_in_a_sentence_with_the_status_of_the_error(
+    ann: Person, om: Omega
+) -> None:
+    om.datasets.put(pd.DataFrame({"a": [1]}), "small")
+    for path, status, says in (
+        ("/dataset/nowhere/", 404, "no dataset &#x27;nowhere&#x27;"),
+        ("/model/nowhere/", 404, "no model &#x27;nowhere&#x27;"),
+        ("/dataset/", 400, "cannot be read as a name"),
+        ("/dataset/small/?col=b&op=eq&value=1", 404, "no column &#x27;b&#x27;"),
+        ("/dataset/small/?col=a&op=eq&value=x", 400, "cannot be compared"),
+        ("/dataset/small/?col=a&op=%24where&value=1", 400, "is no operator"),
+        ("/dataset/small/?col=a&op=eq&value=1&col=a&op=eq&value=2", 400, "asked for twice"),
+        ("/points/small/?y=b", 404, "no column"),
+        ("/points/small/", 400, "no column to draw"),
+    ):
+        answer = ann.page(path)
+        assert answer.status_code == status, path
+        assert says in answer.text, answer.text
+
+
+def test_pages_say_that_the_database_is_away_and_go_on_when_it_is_back(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("away")
+    web = WebPlatform(folder, f"sqlite:///{folder / 'web.sqlite3'}")
+    try:
+        web.start()
+        ann = web.person()
+        assert ann.page("/datasets/").status_code == 200
+        web.mongod.kill()
+        web.mongod.wait()
+        answer = ann.page("/datasets/")
+        assert answer.status_code == 503 and answer.headers["Retry-After"]
+        assert "Not there at the moment" in answer.text and "Traceback" not in answer.text
+        part = ann.browser.get(f"{web.url}/runtime/", headers={"HX-Request": "true"}, timeout=60)
+        assert part.status_code == 503 and "<html" not in part.text and "Next:" in part.text
+        home = ann.page("/")
+        assert home.status_code == 200 and "does not answer at the moment" in home.text
+        web.mongod = subprocess.Popen(web.mongod.args, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while ann.page("/datasets/").status_code != 200:
+            assert time.monotonic() < deadline, "the pages do not come back"
+            time.sleep(0.5)
+    finally:
+        web.stop()
+
+
+def test_pages_say_that_the_database_of_accounts_is_away(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("lost")
+    web = WebPlatform(folder, f"sqlite:///{folder / 'web.sqlite3'}")
+    try:
+        web.start()
+        ann = web.person()
+        for file in folder.glob("web.sqlite3*"):
+            file.rename(folder / f"away-{file.name}")
+        (folder / "web.sqlite3").mkdir()
+        for path in ("/", "/datasets/", "/account/"):
+            answer = ann.page(path)
+            assert answer.status_code == 503, answer.text
+            assert "database of accounts does not answer" in answer.text
+    finally:
+        web.stop()
