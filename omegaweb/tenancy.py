@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 from omegaml import config
 from omegaml.omega import Omega
@@ -24,13 +25,28 @@ def omega(user: User, bucket: str | None = None) -> Iterator[Omega]:
     Connections stay open for the accounts used last. After a rotation the URL is another, so that none with
     the old password is used.
     """
-    url = provision.mongo_url(user)
-    _keep(url)
-    platform = Omega(config.defaults(), bucket, url)
+    platform = _Platform(user, bucket)
     try:
         yield platform
     finally:
         platform.close()
+
+
+class _Platform(Omega):
+    """Asks for the account's login when it is first needed: a model is often asked without it."""
+
+    def __init__(self, user: User, bucket: str | None) -> None:
+        super().__init__(config.defaults(), bucket)
+        self._user = user
+
+    def __getitem__(self, bucket: str) -> Omega:
+        return _Platform(self._user, bucket)
+
+    @cached_property
+    def mongo_url(self) -> str:
+        self._mongo_url = provision.mongo_url(self._user)
+        _keep(self._mongo_url)
+        return self._mongo_url
 
 
 def _keep(url: str) -> None:

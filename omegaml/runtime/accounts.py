@@ -57,7 +57,13 @@ class Account:
 
 
 class Accounts(Protocol):
-    """The accounts that a runner serves now."""
+    """The accounts that a runner serves now.
+
+    Attributes:
+        are_several: they may be those of several people.
+    """
+
+    are_several: bool
 
     def all(self) -> list[Account]:
         """Return them."""
@@ -74,6 +80,8 @@ class Accounts(Protocol):
 
 class OneAccount:
     """The database of the settings."""
+
+    are_several = False
 
     def __init__(self, om: Omega, url: str) -> None:
         self._account = Account(om, url)
@@ -93,6 +101,8 @@ class OneAccount:
 
 class WebAccounts:
     """All enabled accounts of an omegaweb; while that is away, those that it named last."""
+
+    are_several = True
 
     def __init__(self, url: str, userid: str, apikey: str) -> None:
         self._login = (url, userid, apikey)

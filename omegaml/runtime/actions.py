@@ -18,7 +18,7 @@ from omegaml.errors import InvalidInput, Mismatch, NotStorable, OmegaError
 from omegaml.mongo import translated
 from omegaml.runtime import estimators, timing, training, values
 from omegaml.runtime.base import Task, error_to_doc
-from omegaml.runtime.inputs import features, target
+from omegaml.runtime.inputs import check_types, features, target
 from omegaml.runtime.loaded import MODELS
 from omegaml.runtime.usercode import failed, method_of, user_code
 from omegaml.store.names import check_name
@@ -164,11 +164,12 @@ def _ping(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict
 
 def _ask(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> Any:
     with timing.measured("load"):
-        model = MODELS.get(om, task.name)
+        model, meta = MODELS.get(om, task.name)
     method = method_of(model, task)
     if x is None:
         raise Mismatch(f"{task.action} of model {task.name!r} needs X")
     x, y = features(model, task.name, x), target(y)
+    check_types(task.name, x, (meta.attributes.get("trained") or {}).get("columns") or ())
     with user_code(task, x), timing.measured(task.action):
         result = method(x, **params) if y is None else method(x, y, **params)
         return float(result) if task.action == "score" else result

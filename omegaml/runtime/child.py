@@ -20,6 +20,7 @@ import time
 import zlib
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,12 +34,21 @@ LOOK = 0.25
 class Child:
     """One process for one database; it is started on first use and again after it died."""
 
-    def __init__(self, mongo_url: str, bucket: str | None = None, closed: bool = False) -> None:
-        """closed: it serves somebody else than whoever started this, and gets neither that person's settings
-        nor, where this process is root, its rights.
+    def __init__(
+        self,
+        mongo_url: str,
+        bucket: str | None = None,
+        closed: bool = False,
+        spare: subprocess.Popen[bytes] | None = None,
+    ) -> None:
+        """Args:
+        closed: it serves somebody else than whoever started this, and gets neither that person's settings
+            nor, where this process is root, its rights.
+        spare: a process of `spawn` to begin with.
         """
         self.mongo_url = mongo_url
         self._is_closed = closed
+        self._spare = spare
         # the URL holds a password: it goes through the pipe, not the argument list or the environment
         hello: dict[str, Any] = {"mongo_url": mongo_url, "bucket": bucket, "path": sys.path}
         if closed and may_give_up_rights():
@@ -58,14 +68,8 @@ class Child:
             if self._process.poll() is None:
                 return
             self.close()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "omegaml.runtime.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env=_environment(self._is_closed),
-            start_new_session=True,  # Ctrl-C is for the parent to handle; and all it starts is killed with it
-        )
+        spare, self._spare = self._spare, None
+        self._process = spare or spawn(self._is_closed)
         self._write(self._hello)
 
     def run(self, task: Task) -> dict[str, Any]:
@@ -86,14 +90,14 @@ class Child:
         """Kill the process from another thread; the task it has in hand is answered with `reason`."""
         self._reason = reason
         if self._process is not None:
-            _kill_all(self._process.pid)
+            kill_all(self._process.pid)
 
     def close(self) -> None:
         """End the process and all it has started, at once."""
         process, self._process = self._process, None
         if process is None:
             return
-        _kill_all(process.pid)
+        kill_all(process.pid)
         process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
@@ -145,11 +149,24 @@ class Child:
         )
 
 
+def spawn(is_closed: bool) -> subprocess.Popen[bytes]:
+    """Start the process of a child, which waits to be told whose; what it needs is loaded meanwhile."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "omegaml.runtime.child", *(["--load"] if is_closed else [])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        env=_environment(is_closed),
+        start_new_session=True,  # Ctrl-C is for the parent to handle; and all it starts is killed with it
+    )
+
+
 def _too_long() -> OmegaError:
     return TimedOut("the task took longer than its limit and was ended", hint="give it a higher limit")
 
 
-def _kill_all(group: int) -> None:
+def kill_all(group: int) -> None:
+    """Kill a process and all it has started."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
 
@@ -172,9 +189,9 @@ def uid_of(mongo_url: str) -> int:
 @cache
 def may_give_up_rights() -> bool:
     """Whether this is root, and what is installed can be read by others, as children need to."""
-    folders = [Path(sys.prefix), Path(__file__).resolve()]
-    open_to_all = all(path.stat().st_mode & 0o001 for folder in folders for path in folder.parents)
-    return os.getuid() == 0 and open_to_all
+    found = [Path(entry).resolve() for entry in (*sys.path, sys.prefix) if entry and os.path.exists(entry)]
+    folders = {folder for path in found for folder in (path, *path.parents)}
+    return os.getuid() == 0 and all(folder.stat().st_mode & 0o001 for folder in folders if folder.is_dir())
 
 
 def _give_up_rights(uid: int) -> None:
@@ -198,6 +215,10 @@ def main() -> None:
     import omegaml
     from omegaml.runtime import actions
 
+    if "--load" in sys.argv:
+        for module in ("pandas", "sklearn.pipeline", "omegaml.store", "omegaml.runtime.loaded"):
+            with suppress(ImportError):
+                import_module(module)
     hello = json.loads(lines.get())
     if "uid" in hello:
         _give_up_rights(hello["uid"])

@@ -7,7 +7,7 @@ of them is given the data as it came.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from omegaml.errors import Mismatch
@@ -69,6 +69,21 @@ def check_rows(name: str, x: Any, y: Any) -> None:
     of_x, of_y = _rows(x), _rows(y)
     if of_x is not None and of_y is not None and of_x != of_y:
         raise Mismatch(f"X has {of_x} rows and Y has {of_y}: model {name!r} needs as many of each")
+
+
+def check_types(name: str, x: Any, trained: Iterable[Mapping[str, str]]) -> None:
+    """Raise Mismatch if a column holds text that held numbers when the model was fitted.
+
+    Estimators take "5" for 5, which hides that a caller sends the wrong column.
+    """
+    numbers = {column["name"] for column in trained if re.match("u?int|float|bool", column["dtype"].lower())}
+    if not numbers or not _is_frame(x):
+        return
+    for i, label in enumerate(x.columns):
+        if str(label) in numbers and _kind(x.iloc[:, i]) == "text":
+            raise Mismatch(
+                f"the data does not fit model {name!r}: column {str(label)!r} holds text, not numbers"
+            )
 
 
 def explain(what: str, error: BaseException, x: Any, traceback: str) -> Mismatch | None:

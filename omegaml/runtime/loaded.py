@@ -7,6 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from omegaml.metadata import Metadata
     from omegaml.omega import Omega
 
 
@@ -22,15 +23,15 @@ class LoadedModels:
         self._lock = Lock()
         self._models: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
-    def get(self, om: Omega, name: str) -> Any:
-        """Return what `om.models.get(name)` returns. Raises NotFound."""
+    def get(self, om: Omega, name: str) -> tuple[Any, Metadata]:
+        """Return what `om.models.get(name)` returns, and its metadata. Raises NotFound."""
         meta = om.models.metadata(name)
         place = (id(om.db.client), om.db.name, om.bucket, name)
         key = (*place, meta.id, meta.version, meta.gridfile, meta.modified)
         with self._lock:
             if key in self._models:
                 self._models.move_to_end(key)
-                return self._models[key]
+                return self._models[key], meta
         model = om.models.get(name)
         with self._lock:
             for old in [k for k in self._models if k[:4] == place]:
@@ -38,7 +39,7 @@ class LoadedModels:
             self._models[key] = model
             while len(self._models) > self._limit:
                 self._models.popitem(last=False)
-        return model
+        return model, meta
 
 
 MODELS = LoadedModels(limit=4)

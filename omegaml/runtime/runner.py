@@ -36,7 +36,7 @@ from omegaml.mongo import translated
 from omegaml.runtime import actions
 from omegaml.runtime.accounts import FIRST, Account, Accounts, OneAccount, WebAccounts
 from omegaml.runtime.base import Task, error_to_doc
-from omegaml.runtime.child import Child
+from omegaml.runtime.child import Child, may_give_up_rights
 from omegaml.runtime.direct import Door
 from omegaml.runtime.slots import Slots
 from omegaml.runtime.tasks import BEAT, DEAD_AFTER, cancelled
@@ -44,7 +44,7 @@ from omegaml.runtime.tasks import BEAT, DEAD_AFTER, cancelled
 WORKER = ("OMEGA_RESTAPI_URL", "OMEGA_USERID", "OMEGA_APIKEY")
 
 LOOK = 0.3
-ACCOUNTS = 5.0
+ACCOUNTS = 2.0
 FORGOTTEN = 5.0
 TIDY = 600.0
 COLLECT = 6 * 3600.0
@@ -60,15 +60,16 @@ class Runner:
     def __init__(self, accounts: Accounts, slots: int = 1) -> None:
         self.id = f"{platform.node()}-{os.getpid()}-{uuid4().hex[:6]}"
         self._accounts = accounts
-        self._slots = Slots(slots)
+        self._slots = Slots(slots, accounts.are_several)
         self._token = secrets.token_urlsafe(32)
         self._door = Door(self._token, self._asked)
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._gone = threading.Event()
         self._give_up = threading.Event()
-        self._in_hand: dict[str, tuple[Account, Child]] = {}
+        self._in_hand: dict[str, tuple[Account, Child | None]] = {}
         self._cancelled: set[str] = set()
+        self._is_full = False
 
     def stop(self) -> None:
         """Take no more tasks and end."""
@@ -88,6 +89,8 @@ class Runner:
                 for thread in threads:
                     thread.start()
                 log.info("runner %s takes tasks", self.id)
+                if os.getuid() == 0 and not may_give_up_rights():
+                    log.warning("children keep the rights of root: others cannot read what is installed here")
                 self._serve(pool)
                 self._door.close()
                 self._drain(drain)
@@ -150,36 +153,39 @@ class Runner:
         now = time.monotonic()
         if not account.is_due(now):
             return False
-        child = self._slots.take(account)
-        if child is None:
+        if not self._slots.reserve():
+            self._is_full = True
             return False
+        task = None
         try:
             task = account.tasks.claim(self.id)
         except (AuthFailed, Forbidden):
             account.is_refused(now)
-            task = None
-        except BaseException:
-            self._slots.give(child)
-            raise
+            return False
+        finally:
+            if task is None:
+                self._slots.release()
         if task is None:
-            self._slots.give(child)
             account.later(now, of)
             return False
         account.soon()
-        self._in_hand[task.id] = account, child
-        pool.submit(self._carry_out, account, child, task)
+        self._in_hand[task.id] = account, None
+        pool.submit(self._carry_out, account, task)
         return True
 
     def _stop_cancelled(self) -> None:
         in_hand = dict(self._in_hand)
         for account in {account for account, _ in in_hand.values()}:
             for id in account.tasks.to_stop(self.id):
-                if id in in_hand and id not in self._cancelled:
+                child = in_hand[id][1] if id in in_hand else None
+                if child is not None and id not in self._cancelled:
                     self._cancelled.add(id)
-                    in_hand[id][1].kill()
+                    child.kill()
 
-    def _carry_out(self, account: Account, child: Child, task: Task) -> None:
+    def _carry_out(self, account: Account, task: Task) -> None:
         began = time.monotonic()
+        child = self._slots.child(account)
+        self._in_hand[task.id] = account, child
         try:
             answer = self._answer(child, task)
             if self._is_for_later(account, task, answer):
@@ -198,7 +204,9 @@ class Runner:
         self._in_hand.pop(task.id, None)
         self._cancelled.discard(task.id)
         self._slots.give(child)
-        self._wake.set()
+        if self._is_full:
+            self._is_full = False
+            self._wake.set()
 
     def _log(self, account: Account, task: Task, answer: dict[str, Any], began: float) -> None:
         how = "failed" if "error" in answer else "done"
@@ -217,9 +225,9 @@ class Runner:
             return {}
         began = time.monotonic()
         task = Task.from_json(request["task"])
-        child = self._slots.take(account, task.limit)
-        if child is None:
+        if not self._slots.reserve(task.limit):
             raise TimedOut(f"all {self._slots.count} slots of the runner were taken all the time")
+        child = self._slots.child(account)
         self._in_hand[task.id] = account, child
         try:
             if task.limit is not None:

@@ -2,62 +2,77 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 
 from omegaml.runtime.accounts import Account
-from omegaml.runtime.child import Child
+from omegaml.runtime.child import Child, kill_all, spawn
 
 
 class Slots:
     """Gives out children.
 
     A child that served an account before has its models loaded, so it is taken again for that one; it never
-    serves another: it is ended and a new one takes its slot.
+    serves another: it is ended and a new one takes its slot. As that happens often where there are more
+    accounts than slots, one process that has loaded everything but an account waits to become a child.
+
+    Args:
+        shared: they are for the accounts of several people.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, shared: bool) -> None:
         self.count = count
+        self._shared = shared
         self._changed = threading.Condition()
-        self._unused = count
+        self._free = count
         self._idle: list[Child] = []  # the one used last is the last
         self._busy: list[Child] = []
+        self._spare: subprocess.Popen[bytes] | None = spawn(is_closed=True) if shared else None
 
     def start(self, account: Account) -> None:
         """Start all children for one account, so that its first tasks need not wait for them."""
-        taken = [child for _ in range(self.count) if (child := self.take(account)) is not None]
-        for child in taken:
+        children = [self.child(account) for _ in range(self.count) if self.reserve()]
+        for child in children:
             child.start()
             self.give(child)
 
-    def has_free(self) -> bool:
+    def reserve(self, timeout: float | None = 0.0) -> bool:
+        """Keep a slot for a task, to be followed by `child` or `release`; False if none gets free in time."""
         with self._changed:
-            return bool(self._unused or self._idle)
+            if not self._changed.wait_for(lambda: self._free, timeout):
+                return False
+            self._free -= 1
+            return True
 
-    def take(self, account: Account, timeout: float | None = 0.0) -> Child | None:
-        """Return a child for that account; None if none gets free in `timeout` seconds."""
+    def release(self) -> None:
+        """Give a reserved slot back unused."""
+        with self._changed:
+            self._free += 1
+            self._changed.notify()
+
+    def child(self, account: Account) -> Child:
+        """Return a child for the account, in the slot that is reserved."""
         old: Child | None = None
         with self._changed:
-            if not self._changed.wait_for(lambda: self._unused or self._idle, timeout):
-                return None
             child = next((c for c in reversed(self._idle) if c.mongo_url == account.url), None)
             if child is not None:
                 self._idle.remove(child)
             else:
-                if self._unused:
-                    self._unused -= 1
-                else:
+                if len(self._idle) + len(self._busy) >= self.count:
                     old = self._idle.pop(0)
-                child = Child(account.url, account.om.bucket, closed=bool(account.userid))
+                child = Child(account.url, account.om.bucket, self._shared, self._spare)
+                self._spare = spawn(is_closed=True) if self._shared else None
             self._busy.append(child)
         if old is not None:
             old.close()
         return child
 
     def give(self, child: Child) -> None:
-        """Take a child back when its task has ended."""
+        """Take a child back when its task has ended, and free its slot."""
         with self._changed:
             self._busy.remove(child)
             self._idle.append(child)
+            self._free += 1
             self._changed.notify()
 
     def drop(self, account: Account) -> None:
@@ -65,7 +80,6 @@ class Slots:
         with self._changed:
             mine = [child for child in self._idle if child.mongo_url == account.url]
             self._idle = [child for child in self._idle if child not in mine]
-            self._unused += len(mine)
             busy = [child for child in self._busy if child.mongo_url == account.url]
         for child in mine:
             child.close()
@@ -82,6 +96,9 @@ class Slots:
     def close(self) -> None:
         """End all."""
         with self._changed:
-            everyone = [*self._idle, *self._busy]
+            everyone, spare, self._spare = [*self._idle, *self._busy], self._spare, None
         for child in everyone:
             child.close()
+        if spare is not None:
+            kill_all(spare.pid)
+            spare.wait()

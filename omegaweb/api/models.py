@@ -1,0 +1,275 @@
+"""Models: listed, described, stored and deleted here; trained and asked by a runner. None is loaded here."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, BinaryIO, cast
+
+from django.conf import settings
+from django.http import HttpRequest
+from rest_framework.exceptions import MethodNotAllowed, UnsupportedMediaType
+from rest_framework.parsers import BaseParser, JSONParser
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from omegaml.backends.base import Blob
+from omegaml.backends.modelfile import HEAD, inspect
+from omegaml.errors import InvalidInput, Mismatch, NotFound, TimedOut
+from omegaml.jsonvalues import plain
+from omegaml.metadata import Metadata
+from omegaml.runtime.estimators import check_pipeline
+from omegaml.store.names import check_name
+from omegaweb import audit, roles
+from omegaweb.api import asking, describing
+from omegaweb.api.asking import TooLarge
+from omegaweb.api.listing import Page, listed
+from omegaweb.api.permissions import EditorWrites
+from omegaweb.api.scope import address, asked_name, platform
+from omegaweb.workers.runtime import runtime
+
+TRAINS = ("fit", "partial_fit")
+ACTIONS = ("predict", "predict_proba", "transform", "score", "decision_function", *TRAINS)
+MAX_BODY = 32 << 20
+"""Bytes of values in a body; more is put as a dataset first."""
+
+
+class FileParser(BaseParser):
+    """Leaves the body where it is, to be read piece by piece."""
+
+    media_type = "*/*"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        return stream
+
+
+class Models(APIView):
+    """All models, a page at a time; a new one is made by naming an estimator of scikit-learn."""
+
+    permission_classes = (EditorWrites,)
+
+    def get(self, request: Request) -> Response:
+        if request.query_params.get("name"):  # of a name that has a verb of ours in the end
+            return Response(_described(request, ""))
+        page = Page.of(request)
+        with platform(request) as om:
+            found, total = om.models.page(page.offset, page.limit, request.query_params.get("contains", ""))
+        return Response(listed(request, page, [describing.brief(meta) for meta in found], total))
+
+    def post(self, request: Request) -> Response:
+        """`{"name", "pipeline": [["StandardScaler", {}], ["Ridge", {"alpha": 0.5}]]}`; a free name."""
+        body = request.data if isinstance(request.data, dict) else {}
+        name, pipeline = body.get("name"), body.get("pipeline", body.get("estimator"))
+        if not isinstance(name, str):
+            raise InvalidInput("the body has no `name`", hint='{"name": "m", "pipeline": [["Ridge", {}]]}')
+        check_name(name)
+        pipeline = [pipeline] if isinstance(pipeline, str) else pipeline
+        check_pipeline(pipeline)  # before anything is started
+        with platform(request) as om:
+            work = runtime(request.user, om)
+            task = work.task(
+                "create", name, params={"pipeline": pipeline}, limit=asking.wait(request), waiting=True
+            )
+            work.run(task).get()
+            return Response(describing.whole(om.models.metadata(name)), status=201)
+
+    def delete(self, request: Request) -> Response:
+        return _deleted(request, "")
+
+
+class Model(APIView):
+    """One model: what is known of it. Its file is stored as it comes and loaded by a runner only."""
+
+    permission_classes = (EditorWrites,)
+    parser_classes = (FileParser,)
+
+    def get(self, request: Request, name: str) -> Response:
+        return Response(_described(request, name))
+
+    def put(self, request: Request, name: str) -> Response:
+        """Store the file that `joblib.dump(model, file)` or `pickle.dump` wrote as the next version."""
+        check_name(name)
+        if (request.content_type or "").partition(";")[0] in ("application/json", "multipart/form-data"):
+            raise UnsupportedMediaType(
+                request.content_type, "send the file as the body, as application/octet-stream"
+            )
+        body = Body(request, settings.CONFIGURATION.max_model_bytes)
+        head = body.read(HEAD)
+        about = inspect(head)
+        body.put_back(head)
+        with platform(request) as om:
+            is_new = not om.models.exists(name)
+            meta = om.models.put_encoded(Blob(cast(BinaryIO, body), {"model": about}), name, "sklearn.joblib")
+        return Response(describing.whole(meta), status=201 if is_new else 200)
+
+    def delete(self, request: Request, name: str) -> Response:
+        return _deleted(request, name)
+
+
+class Versions(APIView):
+    """The versions of a model, the newest first."""
+
+    permission_classes = (EditorWrites,)
+
+    def get(self, request: Request, name: str) -> Response:
+        with platform(request) as om:
+            name = asked_name(request, name)
+            found, tags = om.models.versions(name), om.models.metadata(name).tags
+        objects = [describing.version(meta, tags) for meta in found]
+        return Response(listed(request, Page(len(objects), 0), objects, len(objects)))
+
+
+class Schema(APIView):
+    """OpenAPI of one model, from its signature."""
+
+    permission_classes = (EditorWrites,)
+
+    def get(self, request: Request, name: str) -> Response:
+        with platform(request) as om:
+            meta = om.models.metadata(asked_name(request, name))
+        return Response(describing.openapi(meta, settings.CONFIGURATION.url))
+
+
+class MayAct(BasePermission):
+    """Every account may ask its models; training them takes an editor."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        trains = view.kwargs.get("action") in TRAINS
+        return roles.may(request.user, roles.EDITOR if trains else roles.VIEWER)
+
+
+class Action(APIView):
+    """Ask or train a model: predict, predict_proba, transform, score, decision_function, fit, partial_fit.
+
+    `?datax=` and `?datay=` name datasets; else the body has the values (`omegaweb.api.asking.inputs`).
+    `?async=1` answers 202 at once and the task's address; `?timeout=` is in seconds.
+    """
+
+    permission_classes = (MayAct,)
+    parser_classes = (JSONParser,)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        self._authenticated = time.perf_counter()
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        self._began = time.perf_counter()
+        return super().dispatch(request, *args, **kwargs)
+
+    def get(self, request: Request, name: str, action: str) -> Response:
+        if action in TRAINS:
+            raise MethodNotAllowed("GET", f"{action} changes the model: use POST")
+        return self._act(request, name, action)
+
+    def put(self, request: Request, name: str, action: str) -> Response:
+        return self._act(request, name, action)
+
+    def post(self, request: Request, name: str, action: str) -> Response:
+        return self._act(request, name, action)
+
+    def _act(self, request: Request, name: str, action: str) -> Response:
+        if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY:
+            raise TooLarge(
+                f"the body is larger than {MAX_BODY >> 20} MB", hint="put a dataset and use ?datax="
+            )
+        limit, later = asking.wait(request), asking.is_async(request)
+        x, y = asking.inputs(request, name)
+        with platform(request) as om:
+            work = runtime(request.user, om)
+            task = work.task(action, name, x, y, limit=None if later else limit, waiting=not later)
+            began = time.perf_counter()
+            promise = work.run(task, async_=later)
+            if later:
+                return accepted(request, promise.id, promise.status, name)
+            try:
+                result = asking.answered(promise.get())
+            except Mismatch as error:
+                if error.details.get("fitted") is False:  # the request is right, but for its time
+                    raise InvalidInput(
+                        error.message, hint=f"POST {address('model', name)}fit/ first"
+                    ) from error
+                raise
+            except TimedOut as error:
+                raise TimedOut(
+                    f"{action} of model {name!r} was ended after {limit:g} s", hint="use ?async=1"
+                ) from error
+        took = time.perf_counter() - began
+        response = Response(
+            {"model": name, "result": result, "resource_uri": f"{address('model', name)}{action}/"},
+            status=202 if action in TRAINS else 200,  # as the earlier clients expect it
+        )
+        response["Server-Timing"] = self._timing(took, getattr(promise, "seconds", {}), action)
+        return response
+
+    def _timing(self, took: float, seconds: dict[str, float], action: str) -> str:
+        """Where the time went (https://www.w3.org/TR/server-timing/), in milliseconds."""
+        load, asked = seconds.get("load", 0.0), seconds.get(action, 0.0)
+        parts = {"auth": self._authenticated - self._began, "queue": took - load - asked}
+        parts |= {"load": load, action: asked}
+        return ", ".join(f"{name};dur={1000 * max(0.0, value):.2f}" for name, value in parts.items())
+
+
+class Body:
+    """A request's body as a file; what is larger than `limit`, or ends too soon, is not stored."""
+
+    def __init__(self, request: Request, limit: int) -> None:
+        length = request.META.get("CONTENT_LENGTH") or ""
+        if not str(length).isdigit():
+            raise InvalidInput("the request does not say how long its body is", hint="send Content-Length")
+        self._length = int(length)
+        if self._length > limit:
+            raise TooLarge(
+                f"the file is larger than {limit:,} bytes", hint="ask for a higher max_model_bytes"
+            )
+        self._stream = request.stream
+        self._read = 0
+        self._back = b""
+
+    def put_back(self, data: bytes) -> None:
+        """Have `data` read again."""
+        self._back = data
+
+    def read(self, size: int = -1) -> bytes:
+        if self._back:
+            data, self._back = self._back, b""
+            return data
+        data = self._stream.read(size) if self._stream is not None else b""
+        self._read += len(data)
+        if not data and self._read < self._length:
+            raise InvalidInput("the body ended before its end", hint="send it again")
+        return bytes(data)
+
+
+def accepted(request: Request, id: str, status: str, name: str) -> Response:
+    """The answer to a request whose task goes on."""
+    where = f"/api/v1/task/{id}/"
+    response = Response(
+        {"id": id, "status": status, "model": name, "result": None, "resource_uri": where}, status=202
+    )
+    response["Location"] = where
+    if "Prefer" in request.headers:
+        response["Preference-Applied"] = "respond-async"
+    return response
+
+
+def _described(request: Request, name: str) -> Any:
+    with platform(request) as om:
+        return plain(describing.whole(_known(om, asked_name(request, name))))
+
+
+def _known(om: Any, name: str) -> Metadata:
+    found: Metadata = om.models.metadata(name)
+    if found.prefix != "models/":
+        raise NotFound(f"there is no model {name!r}")
+    return found
+
+
+def _deleted(request: Request, name: str) -> Response:
+    name = asked_name(request, name)
+    if not name:
+        raise InvalidInput("no model is named", hint="DELETE /api/v1/model/<name>/")
+    with platform(request) as om:
+        om.models.drop(name)
+    audit.record("model.deleted", request, object=f"model {name}")
+    return Response(status=204)

@@ -1,0 +1,95 @@
+"""Tasks that go on: their state and result, and what is at work for the caller. All are the caller's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from omegaml.errors import OmegaError
+from omegaml.jsonvalues import plain
+from omegaml.omega import Omega
+from omegaml.runtime.local import LocalRuntime
+from omegaml.runtime.tasks import Tasks
+from omegaweb.api import asking
+from omegaweb.api.permissions import Viewer
+from omegaweb.api.scope import platform
+from omegaweb.workers.models import Worker
+
+
+class Task(APIView):
+    """One task: `status` is queued, running, done, failed, lost or cancelled. It is kept for 24 hours."""
+
+    permission_classes = (Viewer,)
+
+    def get(self, request: Request, id: str) -> Response:
+        with platform(request) as om:
+            return Response(_task(om, id))
+
+    def delete(self, request: Request, id: str) -> Response:
+        """Keep the task from running, or stop it; one that has ended stays as it is."""
+        with platform(request) as om:
+            LocalRuntime(om).promise(id).cancel()
+            return Response(_task(om, id))
+
+
+class Runtime(APIView):
+    """Who carries out tasks, and the caller's own that have not ended."""
+
+    permission_classes = (Viewer,)
+
+    def get(self, request: Request) -> Response:
+        with platform(request) as om:
+            waiting = Tasks(om.db, om.mongo_url).waiting()
+        workers = [
+            {"id": w.id, "slots": w.slots, "running": w.running, "labels": ["default"], "seen": w.seen}
+            for w in Worker.alive()
+        ]
+        tasks = [
+            {**task, "resource_uri": f"/api/v1/task/{task['id']}/", "submitted": _utc(task.get("submitted"))}
+            | {"started": _utc(task.get("started"))}
+            for task in waiting
+        ]
+        states = [task["status"] for task in waiting]
+        return Response(
+            plain(
+                {
+                    "workers": workers,
+                    "labels": ["default"] if workers else [],
+                    "queues": {"default": {state: states.count(state) for state in ("queued", "running")}},
+                    "tasks": tasks,
+                }
+            )
+        )
+
+
+def _task(om: Omega, id: str) -> dict[str, Any]:
+    promise = LocalRuntime(om).promise(id)
+    status = promise.status  # which notices that whoever had it in hand has died
+    doc = Tasks(om.db, om.mongo_url).get(id)
+    shown: dict[str, Any] = {
+        "id": id,
+        "status": status,
+        "action": doc["action"],
+        "model": doc["name"],
+        "bucket": doc["bucket"],
+        **{time: _utc(doc[time]) for time in ("submitted", "started", "finished")},
+        "result": None,
+        "error": None,
+        "resource_uri": f"/api/v1/task/{id}/",
+    }
+    if doc["answer"] is not None:
+        try:
+            shown["result"] = asking.answered(promise.get(0))
+        except OmegaError as error:
+            shown["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
+            if error.details.get("traceback"):
+                shown["error"]["traceback"] = error.details["traceback"]
+    return dict(plain(shown))
+
+
+def _utc(time: Any) -> str | None:
+    """The server's times come without a zone, and are in UTC."""
+    return None if time is None else f"{time.isoformat(timespec='milliseconds')}Z"

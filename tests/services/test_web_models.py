@@ -1,0 +1,489 @@
+"""Models over REST: stored and described by omegaweb, trained and asked by a runner of all accounts."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import os
+import pickle
+import stat
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pandas as pd
+import pytest
+import requests
+from sklearn.linear_model import LinearRegression, LogisticRegression, SGDRegressor
+
+from omegaml.omega import Omega
+from omegaml.runtime.child import may_give_up_rights
+from tests.services.runtime_models import Sleeper
+from tests.services.runtime_processes import is_alive, wait_for
+from tests.services.web_platform import Person, WebPlatform
+from tests.services.web_runner import WebRunner
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture(scope="module")
+def runner(web: WebPlatform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebRunner]:
+    """A runner that serves everybody."""
+    running = WebRunner(web, tmp_path_factory.mktemp("runner"))
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture
+def om(ann: Person) -> Iterator[Omega]:
+    """ann's own platform, in which she has the dataset `points` and the models `line` and `fresh`."""
+    with Platform(ann) as platform:
+        frame = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0], "n": [1, 2, 1, 2], "y": [1.0, 3.0, 5.0, 7.0]})
+        platform.datasets.put(frame, "points")
+        platform.models.put(LinearRegression(), "fresh")
+        platform.models.put(LinearRegression().fit(frame[["x", "n"]], frame["y"]), "line")
+        yield platform
+
+
+class Platform:
+    def __init__(self, person: Person) -> None:
+        self._om = Omega(mongo_url=person.settings["OMEGA_MONGO_URL"])
+
+    def __enter__(self) -> Omega:
+        return self._om
+
+    def __exit__(self, *error: Any) -> None:
+        self._om.close()
+
+
+def message(answer: requests.Response, status: int) -> str:
+    """What an error says."""
+    assert answer.status_code == status, answer.text
+    return str(answer.json()["error"]["message"])
+
+
+def ended(person: Person, answer: requests.Response) -> dict[str, Any]:
+    """The task of an answer 202, once it has ended."""
+    assert answer.status_code == 202, answer.text
+    where = answer.headers["Location"].removeprefix("/api/v1/")
+
+    def task() -> Any:
+        found = person.get(where).json()
+        return found if found["status"] not in ("queued", "running") else None
+
+    return dict(wait_for(task))
+
+
+# --- asking and training
+
+
+def test_a_model_is_fitted_on_datasets_and_asked_by_value(om: Omega, ann: Person, runner: WebRunner) -> None:
+    answer = ann.call("PUT", "model/fresh/fit/?datax=points[x,n]&datay=points[y]")
+    assert answer.status_code == 202, answer.text  # as the clients of the earlier systems expect
+    assert answer.json()["result"]["version"] == 2
+    answer = ann.call("PUT", "model/fresh/predict/", json={"columns": ["x", "n"], "data": [[10, 1]]})
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {
+        "model": "fresh",
+        "result": [pytest.approx(21.0)],
+        "resource_uri": "/api/v1/model/fresh/predict/",
+    }
+    parts = [part.split(";dur=")[0] for part in answer.headers["Server-Timing"].split(", ")]
+    assert parts == ["auth", "queue", "load", "predict"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"columns": ["x", "n"], "data": [[10, 1], [20, 1]]},
+        {"columns": ["n", "x"], "data": [[1, 10], [1, 20]]},
+        {"columns": ["x", "n"], "data": {"x": [10, 20], "n": [1, 1]}},
+        {"data": {"x": {"0": 10, "1": 20}, "n": {"0": 1, "1": 1}}},
+        {"data": [{"x": 10, "n": 1}, {"x": 20, "n": 1}]},
+        [[10, 1], [20, 1]],
+    ],
+)
+def test_values_may_come_as_rows_columns_or_records(
+    om: Omega, ann: Person, runner: WebRunner, body: Any
+) -> None:
+    answer = ann.call("POST", "model/line/predict/", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["result"] == pytest.approx([21.0, 41.0])
+
+
+def test_a_model_is_asked_about_a_dataset(om: Omega, ann: Person, runner: WebRunner) -> None:
+    answer = ann.get("model/line/predict/?datax=points[x,n]")
+    assert answer.json()["result"] == pytest.approx([1.0, 3.0, 5.0, 7.0])
+    answer = ann.get("model/line/score/?datax=points[x,n]&datay=points[y]")
+    assert answer.json()["result"] == pytest.approx(1.0)
+    assert message(ann.get("model/line/predict/?datax=nowhere"), 404) == (
+        "there is no dataset 'nowhere' in bucket 'omegaml'"
+    )
+
+
+def test_labels_and_probabilities_come_as_lists(om: Omega, ann: Person, runner: WebRunner) -> None:
+    model = LogisticRegression().fit([[0.0], [1.0], [2.0], [3.0]], ["no", "no", "yes", "yes"])
+    om.models.put(model, "deep/answers")
+    body = {"data": [[-9.0], [9.0]]}
+    assert ann.call("POST", "model/deep/answers/predict/", json=body).json()["result"] == ["no", "yes"]
+    found = ann.call("POST", "model/deep/answers/predict_proba/", json=body).json()["result"]
+    assert found[0][0] > 0.9 and found[1][1] > 0.9
+    found = ann.call("POST", "model/deep/answers/decision_function/", json=body).json()["result"]
+    assert found[0] < 0 < found[1]
+
+
+def test_partial_fit_goes_on_from_the_version_before(om: Omega, ann: Person, runner: WebRunner) -> None:
+    om.models.put(SGDRegressor(random_state=1), "sgd")
+    for version in (2, 3):
+        answer = ann.call("POST", "model/sgd/partial_fit/?datax=points[x]&datay=points[y]")
+        assert (answer.status_code, answer.json()["result"]["version"]) == (202, version)
+
+
+def test_data_that_does_not_fit_is_refused_naming_the_column(
+    om: Omega, ann: Person, runner: WebRunner
+) -> None:
+    def ask(**body: Any) -> str:
+        return message(ann.call("POST", "model/line/predict/", json=body), 422)
+
+    ann.call("PUT", "model/fresh/fit/?datax=points[x,n]&datay=points[y]")
+    assert "'n'" in ask(columns=["x"], data=[[1]])
+    assert "'n'" in ask(columns=["x", "n"], data=[{"x": 1}])
+    assert "'z'" in ask(columns=["x", "n", "z"], data=[[1, 2, 3]])
+    assert "'n'" in ask(columns=["x", "n"], data=[[1, "many"]])
+    assert "'x'" in ask(columns=["x", "n"], data=[[None, 1]])
+    assert "3" in ask(columns=["x", "n"], data=[[1, 2, 3]])
+    # text that could be taken for a number: known to be wrong where the runner has fitted the model
+    answer = ann.call("POST", "model/fresh/predict/", json={"columns": ["x", "n"], "data": [["1", 2]]})
+    assert "'x'" in message(answer, 422)
+
+
+def test_what_cannot_be_asked_is_said(om: Omega, ann: Person, runner: WebRunner) -> None:
+    body = {"columns": ["x", "n"], "data": [[1, 1]]}
+    assert "'nothing'" in message(ann.call("POST", "model/nothing/predict/", json=body), 404)
+    assert "not fitted" in message(ann.call("POST", "model/fresh/predict/", json=body), 400)
+    assert "predict_proba" in message(ann.call("POST", "model/line/predict_proba/", json=body), 422)
+    assert message(ann.call("POST", "model/line/predict/", json={"data": "points"}), 400)
+    assert message(ann.call("POST", "model/line/predict/", json={"columns": "x", "data": []}), 400)
+    assert message(ann.call("POST", "model/line/predict/?timeout=never", json=body), 400)
+    assert ann.get("model/line/fit/?datax=points").status_code == 405
+    evil = {"data": {"$value": "dataset", "name": "points"}}
+    assert ann.call("POST", "model/line/predict/", json=evil).status_code == 422
+
+
+def test_an_answer_that_takes_too_long_is_not_waited_for(om: Omega, ann: Person, runner: WebRunner) -> None:
+    om.models.put(Sleeper(), "sleeper")
+    began = time.monotonic()
+    answer = ann.call("POST", "model/sleeper/predict/?timeout=3", json={"data": [[60.0]]})
+    assert "sleeper" in message(answer, 504) and answer.json()["error"]["hint"] == "use ?async=1"
+    assert time.monotonic() - began < 15
+
+
+# --- tasks
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"), [("?async=1", {}), ("", {"Prefer": "wait=1, respond-async"})], ids=str
+)
+def test_a_task_that_goes_on_is_read_by_its_address(
+    om: Omega, ann: Person, runner: WebRunner, query: str, headers: dict[str, str]
+) -> None:
+    body = {"columns": ["x", "n"], "data": [[10, 1]]}
+    answer = ann.call("POST", f"model/line/predict/{query}", json=body, headers=headers)
+    task = ended(ann, answer)
+    assert (task["status"], task["result"], task["error"]) == ("done", pytest.approx([21.0]), None)
+    assert (task["model"], task["action"]) == ("line", "predict")
+
+
+def test_a_task_that_fails_says_why(om: Omega, ann: Person, runner: WebRunner) -> None:
+    task = ended(ann, ann.call("POST", "model/line/predict/?async=1", json={"data": {"x": [1]}}))
+    assert task["status"] == "failed" and task["error"]["code"] == "MISMATCH"
+    assert "'n'" in task["error"]["message"]
+
+
+def test_a_task_is_cancelled(om: Omega, ann: Person, runner: WebRunner) -> None:
+    om.models.put(Sleeper(), "sleeper")
+    answer = ann.call("POST", "model/sleeper/fit/?async=1", json={"data": [[300.0]]})
+    where = answer.headers["Location"].removeprefix("/api/v1/")
+    wait_for(lambda: ann.get(where).json()["status"] == "running")
+    assert [task["resource_uri"] for task in ann.get("runtime/").json()["tasks"]] == [f"/api/v1/{where}"]
+    assert ann.call("DELETE", where).status_code == 200
+    wait_for(lambda: ann.get(where).json()["status"] == "cancelled")
+    assert "cancelled" in ann.get(where).json()["error"]["message"]
+    assert ann.get("runtime/").json()["tasks"] == []
+
+
+def test_models_and_tasks_of_another_are_not_there(
+    om: Omega, ann: Person, bob: Person, runner: WebRunner
+) -> None:
+    answer = ann.call("POST", "model/line/predict/?async=1", json={"data": {"x": [1], "n": [1]}})
+    where = answer.headers["Location"].removeprefix("/api/v1/")
+    assert ended(ann, answer)["status"] == "done"
+    assert message(bob.get(where), 404) and message(bob.call("DELETE", where), 404)
+    for method, route in (
+        ("GET", "model/line/"),
+        ("GET", "model/line/versions/"),
+        ("GET", "model/line/openapi.json"),
+        ("POST", "model/line/predict/"),
+        ("DELETE", "model/line/"),
+    ):
+        body = {"data": {"x": [1], "n": [1]}} if method == "POST" else None
+        assert bob.call(method, route, json=body).status_code == 404, route
+    assert bob.get("model/").json()["objects"] == []
+    assert ann.get("model/line/").status_code == 200
+
+
+def test_a_task_of_the_library_is_carried_out_too(om: Omega, runner: WebRunner) -> None:
+    wait_for(lambda: om.runtime.status()["runners"])  # it looks for new accounts every 2 s
+    promise = om.runtime.model("line").predict("points[x,n]", async_=True)
+    assert promise.get(60) == pytest.approx([1.0, 3.0, 5.0, 7.0])
+
+
+# --- the models themselves
+
+
+def test_models_are_listed_and_described(om: Omega, ann: Person, runner: WebRunner) -> None:
+    listed = ann.get("model/?limit=1").json()
+    assert [one["name"] for one in listed["objects"]] == ["fresh"]
+    assert listed["meta"]["total_count"] == 2 and listed["meta"]["next"]
+    ann.call("PUT", "model/fresh/fit/?datax=points[x,n]&datay=points[y]")
+    about = ann.get("model/fresh/").json()
+    assert (about["class"], about["version"], about["kind"]) == ("LinearRegression", 2, "model.joblib")
+    features = [{"name": "x", "dtype": "float64"}, {"name": "n", "dtype": "int64"}]
+    assert about["signature"]["features"] == features
+    versions = ann.get("model/fresh/versions/").json()["objects"]
+    assert [one["version"] for one in versions] == [2, 1] and versions[0]["tags"] == ["latest"]
+    answer = ann.call("POST", "model/fresh@1/predict/", json={"data": [[1, 1]]})
+    assert "not fitted" in message(answer, 400)
+
+
+def test_a_model_has_a_schema_of_its_own(om: Omega, ann: Person, runner: WebRunner) -> None:
+    ann.call("PUT", "model/fresh/fit/?datax=points[x,n]&datay=points[y]")
+    schema = ann.get("model/fresh/openapi.json").json()
+    sent = schema["paths"]["/api/v1/model/fresh/predict/"]["post"]["requestBody"]["content"]
+    shape = sent["application/json"]["schema"]
+    assert shape["properties"]["data"]["items"]["prefixItems"] == [{"type": "number"}, {"type": "integer"}]
+    assert ann.call("POST", "model/fresh/predict/", json=shape["example"]).status_code == 200
+
+
+@pytest.mark.parametrize("compress", [0, 3, ("gzip", 3), ("bz2", 3), ("xz", 3)], ids=str)
+def test_a_file_of_a_model_is_stored_and_then_asked(ann: Person, runner: WebRunner, compress: Any) -> None:
+    file = io.BytesIO()
+    joblib.dump(LinearRegression().fit([[0.0], [1.0]], [1.0, 3.0]), file, compress=compress)
+    answer = ann.call("PUT", "model/own/", data=file.getvalue())
+    assert (answer.status_code, answer.json()["class"]) == (201, "LinearRegression")
+    assert ann.call("PUT", "model/own/", data=file.getvalue()).status_code == 200
+    answer = ann.call("POST", "model/own/predict/", json={"data": [[2.0]]})
+    assert answer.json()["result"] == pytest.approx([5.0])
+    assert ann.call("DELETE", "model/own/").status_code == 204
+    assert ann.call("DELETE", "model/own/").status_code == 404
+
+
+def test_what_is_no_file_of_a_model_is_refused(web: WebPlatform, ann: Person) -> None:
+    for body in (b"", b"hello", b"PK\x03\x04zip", b"\x78\x9cbroken", b"\x80\x09...."):
+        assert message(ann.call("PUT", "model/bad/", data=body), 400)
+    assert ann.call("PUT", "model/bad/", json={"a": 1}).status_code == 415
+    assert message(ann.call("PUT", "model/a/predict", data=b"\x80\x04N."), 404)
+    connection = http.client.HTTPConnection("localhost", web.port, timeout=30)
+    connection.putrequest("PUT", "/api/v1/model/huge/")
+    connection.putheader("Authorization", f"{ann.userid}:{ann.key}")
+    connection.putheader("Content-Length", str(1 << 34))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    assert ann.get("model/").json()["objects"] == []
+
+
+def test_an_estimator_is_made_by_name_and_no_other_class_is(ann: Person, runner: WebRunner) -> None:
+    pipeline = [["StandardScaler", {}], ["Ridge", {"alpha": 0.5}]]
+    answer = ann.call("POST", "model/", json={"name": "made", "pipeline": pipeline})
+    assert (answer.status_code, answer.json()["class"]) == (201, "Pipeline"), answer.text
+    answer = ann.call("POST", "model/made/fit/", json={"data": {"x": [0.0, 1.0]}, "y": [1.0, 3.0]})
+    assert answer.status_code == 202, answer.text
+    again = ann.call("POST", "model/", json={"name": "made", "pipeline": pipeline})
+    assert message(again, 409)
+    for step in ("os.system", "subprocess.Popen", "FunctionTransformer", ["Ridge", {"no": 1}], 7):
+        answer = ann.call("POST", "model/", json={"name": "bad", "pipeline": [step]})
+        assert message(answer, 400)
+
+
+def test_a_viewer_may_ask_and_neither_train_nor_store(web: WebPlatform, runner: WebRunner) -> None:
+    viewer = web.person()
+    with Platform(viewer) as om:
+        om.models.put(LinearRegression().fit([[0.0], [1.0]], [1.0, 3.0]), "line")
+    web.python(f"User.objects.filter(username={viewer.userid!r}).update(role='viewer')")
+    body = {"data": [[2.0]]}
+    assert viewer.call("POST", "model/line/predict/", json=body).json()["result"] == pytest.approx([5.0])
+    assert viewer.get("model/line/").status_code == 200
+    assert viewer.call("POST", "model/line/fit/", json=body).status_code == 403
+    assert viewer.call("PUT", "model/line/partial_fit/", json=body).status_code == 403
+    assert viewer.call("PUT", "model/other/", data=b"\x80\x04N.").status_code == 403
+    assert viewer.call("POST", "model/", json={"name": "m", "pipeline": ["Ridge"]}).status_code == 403
+    assert viewer.call("DELETE", "model/line/").status_code == 403
+
+
+# --- the runner
+
+
+class Poison:
+    """Ends the process that loads it."""
+
+    def __reduce__(self) -> Any:
+        return os._exit, (3,)
+
+
+class Spy:
+    """Is, once it is loaded, what the process that loads it can see."""
+
+    def __reduce__(self) -> Any:
+        what = "dict(uid=__import__('os').getuid(), pid=__import__('os').getpid(), "
+        what += "env=dict(__import__('os').environ), "
+        what += "argv=open('/proc/self/cmdline').read(), "
+        what += "config=__import__('omegaml').config.load().get('OMEGA_APIKEY'))"
+        return eval, (f"type('Seen', (), dict(predict=lambda self, X: {what}))()",)
+
+
+def test_a_model_that_kills_its_process_is_an_error_and_the_runner_goes_on(
+    om: Omega, ann: Person, runner: WebRunner
+) -> None:
+    assert ann.call("PUT", "model/poison/", data=pickle.dumps(Poison())).status_code == 201
+    assert ann.get("model/poison/").status_code == 200
+    answer = ann.call("POST", "model/poison/predict/", json={"data": [[1]]})
+    assert "exit code 3" in message(answer, 500)
+    task = ended(ann, ann.call("POST", "model/poison/predict/?async=1", json={"data": [[1]]}))
+    assert (task["status"], task["error"]["code"]) == ("failed", "TASK_FAILED")
+    answer = ann.call("POST", "model/line/predict/", json={"data": {"x": [1], "n": [1]}})
+    assert answer.status_code == 200
+    assert runner.process.poll() is None
+
+
+def test_a_child_sees_no_secret_of_the_runner_or_of_another(
+    ann: Person, bob: Person, runner: WebRunner
+) -> None:
+    seen = {}
+    for person in (ann, bob):
+        assert person.call("PUT", "model/spy/", data=pickle.dumps(Spy())).status_code == 201
+        answer = person.call("POST", "model/spy/predict/", json={"data": [[1]]})
+        assert answer.status_code == 200, answer.text
+        seen[person.userid] = answer.json()["result"]
+    for person in (ann, bob):
+        text = str(seen[person.userid])
+        other = bob if person is ann else ann
+        for secret in (runner.key, other.settings["OMEGA_MONGO_URL"], runner.web.root_password):
+            assert secret not in text
+        assert "not for children" not in text and seen[person.userid]["config"] is None
+    if may_give_up_rights():
+        assert 0 not in {one["uid"] for one in seen.values()}
+        assert len({one["uid"] for one in seen.values()}) == 2
+
+
+def test_a_child_serves_one_account_only(web: WebPlatform, runner: WebRunner) -> None:
+    def served_by(person: Person) -> int:
+        answer = person.call("POST", "model/spy/predict/", json={"data": [[1]]})
+        return int(answer.json()["result"]["pid"])
+
+    people = [web.person() for _ in range(runner.slots + 1)]  # one takes the place of another
+    seen = []
+    for person in people:
+        person.call("PUT", "model/spy/", data=pickle.dumps(Spy()))
+        seen.append(served_by(person))
+        assert served_by(person) == seen[-1]  # it is kept for its own account
+    assert len(set(seen)) == len(people)
+    assert served_by(people[0]) not in seen
+    assert len(runner.children()) <= runner.slots + 1  # and one that is nobody's yet
+
+
+def test_a_disabled_account_is_no_longer_served(web: WebPlatform, ann: Person, runner: WebRunner) -> None:
+    with Platform(ann) as om:
+        om.models.put(Sleeper(), "sleeper")
+        wait_for(lambda: om.runtime.status()["runners"])  # it looks for new accounts every 2 s
+        waiting = om.runtime.model("sleeper").predict([[300.0]], async_=True)
+        wait_for(lambda: waiting.status == "running")
+        children = runner.children()
+    assert ann.userid in str(runner.get("worker/accounts/"))
+    web.python(f"u = User.objects.get(username={ann.userid!r}); u.is_active = False; u.save()")
+    assert ann.call("POST", "model/sleeper/predict/", json={"data": [[0.0]]}).status_code == 401
+    assert ann.userid not in str(runner.get("worker/accounts/"))
+    wait_for(lambda: f"account {ann.userid} is no longer served" in runner.log.read_text())
+    wait_for(lambda: not all(is_alive(child) for child in children))
+    assert "error" in runner.get(f"config/?user={ann.userid}")
+
+
+def test_a_runner_goes_on_while_omegaweb_is_away(om: Omega, web: WebPlatform, runner: WebRunner) -> None:
+    wait_for(lambda: om.runtime.status()["runners"])
+    web.gunicorn.terminate()
+    web.gunicorn.wait(60)
+    try:
+        wait_for(lambda: "going on with" in runner.log.read_text())
+        promise = om.runtime.model("line").predict("points[x,n]", async_=True)
+        assert len(promise.get(60)) == 4
+    finally:
+        web.start_web()
+    wait_for(runner.has_joined)
+
+
+def test_without_a_runner_a_caller_is_told_so(om: Omega, ann: Person, runner: WebRunner) -> None:
+    body = {"data": {"x": [1], "n": [1]}}
+    assert runner.stop() == 0
+    try:
+        time.sleep(2.5)  # as long as omegaweb believes in the runner it knew
+        for query in ("", "?async=1"):
+            answer = ann.call("POST", f"model/line/predict/{query}", json=body)
+            assert "no runner" in message(answer, 503)
+            assert answer.headers["Retry-After"]
+        assert ann.get("runtime/").json()["workers"] == []
+    finally:
+        runner.start()
+    wait_for(lambda: ann.call("POST", "model/line/predict/", json=body).status_code == 200)
+
+
+# --- the runner's account
+
+
+def test_a_worker_reaches_nothing_but_what_it_works_with(ann: Person, runner: WebRunner) -> None:
+    assert {"userid": ann.userid} in runner.get("worker/accounts/")["objects"]
+    assert ann.userid in str(runner.get(f"config/?user={ann.userid}&view=1"))
+    for route in ("config/", "config/?user=runner", "model/", "runtime/", "task/x/", "dataset/", "user/"):
+        assert runner.get(route)["error"]["code"] == "FORBIDDEN", route
+    assert ann.get("worker/accounts/").status_code == 403
+    assert ann.call("POST", "worker/", json={}).status_code == 403
+    assert ann.call("DELETE", "worker/x/").status_code == 403
+
+
+def test_the_account_of_workers_is_made_once_with_the_key_of_the_file(
+    web: WebPlatform, runner: WebRunner, tmp_path: Path
+) -> None:
+    key = runner.key
+    web.manage("createworker", "--key-file", str(runner.key_file))
+    assert runner.key == key and "objects" in runner.get("worker/accounts/")
+    assert stat.S_IMODE(runner.key_file.stat().st_mode) == 0o600
+    # the text of a file that somebody else has made becomes the key, and the only one
+    other = tmp_path / "key"
+    other.write_text("a" * 40 + "\n")
+    web.manage("createworker", "--key-file", str(other))
+    assert stat.S_IMODE(other.stat().st_mode) == 0o600
+    assert runner.get("worker/accounts/")["error"]["code"] == "AUTH_FAILED"
+    web.manage("createworker", "--key-file", str(runner.key_file))
+    assert "objects" in runner.get("worker/accounts/")
+    other.write_text("short")
+    assert "holds no key" in web.manage("createworker", "--key-file", str(other), ok=False).stderr
+    answer = web.submit(requests.Session(), "/account/signup/", username="runner", email="r@example.org")
+    assert answer.status_code == 400
+
+
+def test_one_row_is_predicted_in_a_few_milliseconds(om: Omega, ann: Person, runner: WebRunner) -> None:
+    session = requests.Session()
+    session.headers["Authorization"] = f"{ann.userid}:{ann.key}"
+    took, model = [], []
+    for _ in range(60):
+        began = time.perf_counter()
+        answer = session.post(
+            f"{ann.web.url}/api/v1/model/line/predict/", json={"columns": ["x", "n"], "data": [[10, 1]]}
+        )
+        took.append(1000 * (time.perf_counter() - began))
+        assert answer.status_code == 200
+        timing = dict(part.split(";dur=") for part in answer.headers["Server-Timing"].split(", "))
+        model.append(float(timing["predict"]))
+    warm = statistics.median(total - own for total, own in zip(took[20:], model[20:], strict=True))
+    assert warm < 50, "the benchmarks say how few; this is for a busy machine"
