@@ -79,6 +79,7 @@ class Configuration:
                 "default": {
                     "ENGINE": "django.db.backends.sqlite3",
                     "NAME": unquote(parts.path[1:]) or ":memory:",
+                    "CONN_MAX_AGE": None,  # opening the file takes longer than most of what is asked of it
                     "OPTIONS": options,
                 }
             }
