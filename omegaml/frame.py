@@ -319,5 +319,5 @@ def _numbers(piece: Piece) -> np.ndarray:
 def _sorted(frame: pd.DataFrame, by: list[int], ways: list[bool]) -> pd.DataFrame:
     try:
         return frame.sort_values(by, ascending=ways, kind="stable", na_position="last")
-    except TypeError as exc:
+    except (TypeError, pa.ArrowException) as exc:
         raise InvalidInput(f"the columns cannot be sorted: {exc}") from exc

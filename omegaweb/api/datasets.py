@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import pandas as pd
-from django.http import HttpResponseBase
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -211,7 +212,7 @@ def read(request: Request, name: str) -> HttpResponseBase:
             return Response(_page(request, meta, lazy))
         lazy = _cut(request, lazy)
         if request.method == "HEAD":
-            return Response(content_type=renderer.media_type)
+            return HttpResponse(content_type=renderer.media_type)
         pieces = renderer.write(batches(lazy))
         filename = f"{Asked.parse(name).name}.{renderer.format}"
         return downloads.stream(pieces, renderer.media_type, filename, until.pop_all())

@@ -148,10 +148,15 @@ class _Column:
         )
         return float(low), float(high)
 
-    def sort_in(self, cells: pd.Series) -> None:
+    @property
+    def _ends(self) -> tuple[float, float]:
+        """Where the bars begin and end: wide enough apart that floats tell them from each other."""
         low, high = self._range
-        values = _numbers(cells.dropna(), self.is_time)
-        self._bars += np.histogram(values, BARS, (low, high) if low < high else (low - 0.5, high + 0.5))[0]
+        least = 2 * BARS * float(np.spacing(max(abs(low), abs(high))))
+        return (low, high) if high - low > least else (low - max(0.5, least), high + max(0.5, least))
+
+    def sort_in(self, cells: pd.Series) -> None:
+        self._bars += np.histogram(_numbers(cells.dropna(), self.is_time), BARS, self._ends)[0]
 
     # --- the answer
 
@@ -191,8 +196,7 @@ class _Column:
     def _histogram(self) -> dict[str, Any] | None:
         if not self.has_range:
             return None
-        low, high = self._range
-        edges = np.linspace(*((low, high) if low < high else (low - 0.5, high + 0.5)), BARS + 1)
+        edges = np.linspace(*self._ends, BARS + 1)
         if not self.is_time:
             return {"edges": edges.tolist(), "counts": self._bars.tolist()}
         form = pd.Timestamp if self.dtype.kind == "M" else pd.Timedelta

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -31,7 +34,7 @@ ROWS = [
 
 
 @pytest.fixture
-def om(ann: Person) -> Any:
+def om(ann: Person) -> Iterator[Omega]:
     """Ann's platform, as the library reaches it."""
     platform = Omega(mongo_url=ann.settings["OMEGA_MONGO_URL"])
     yield platform
@@ -146,6 +149,15 @@ def _read(content: bytes, format: str) -> pd.DataFrame:
     return pa.ipc.open_stream(content).read_all().to_pandas()
 
 
+def test_a_head_request_is_answered_without_a_body(cities: Person) -> None:
+    for format in ("json", CSV, ARROW):
+        accept = format if "/" in format else "application/json"
+        answer = cities.call("HEAD", "dataset/cities/", headers={"Accept": accept})
+        assert answer.status_code == 200 and answer.headers["Content-Type"] == accept
+        assert answer.content == b""
+    assert cities.call("HEAD", "dataset/none/").status_code == 404
+
+
 def test_a_body_of_unknown_length_is_read_to_its_end(ann: Person, om: Any) -> None:
     def blocks() -> Any:
         yield b"a,b\n"
@@ -220,6 +232,87 @@ def test_a_column_of_mixed_objects_has_one_type_in_a_stream(ann: Person, om: Any
         assert got.status_code == 200 and len(_read(got.content, format)) == len(cells), got.text[:300]
     om.datasets.put(pd.DataFrame({"m": pd.Series(cells[: 2 * n], dtype=object)}), "numbers")
     assert ann.get("dataset/numbers/?m__gte=69999&count=1").json()["meta"]["total_count"] == 1
+
+
+def exotic() -> dict[str, Any]:
+    """Frames of every sort of column, label and index."""
+    n = 6
+    nested = pd.Series([[1], {"a": 2}, {3}, (4, "x"), b"\xff", Decimal("1.5")], dtype=object)
+    columns = {
+        "period": pd.period_range("2026-01", periods=n, freq="M"),
+        "interval": pd.interval_range(0, n),
+        "complex": np.arange(n) * 1j,
+        "timedelta": pd.to_timedelta(range(n), unit="h"),
+        "zone": pd.date_range("2026-01-01", periods=n, tz="Europe/Zurich"),
+        "category": pd.Categorical(["b", "a", None] * 2, ordered=True),
+        "numbers": pd.Categorical([1, 2, 1] * 2),
+        "nullable": pd.array([1, None, 3] * 2, dtype="Int64"),
+        "boolean": pd.array([True, None, False] * 2, dtype="boolean"),
+        "sparse": pd.arrays.SparseArray([0.0, 0, 1] * 2),
+        "float16": np.arange(n, dtype="float16"),
+        "uint64": np.array([2**64 - 1] * n, dtype="uint64"),
+        "infinite": [np.inf, -np.inf, np.nan, 0.0, 1e308, -1e308],
+        "nested": nested,
+        "date": pd.Series([date(2026, 1, 1), None] * 3, dtype=object),
+        "none": pd.Series([None] * n, dtype=object),
+        "string": pd.array(["a", None, "c"] * 2, dtype="string"),
+        "quote": ['say "x"', "a,b", "line\nbreak", "", "'", "\t"],
+    }
+    plain = pd.DataFrame({"x": range(n), "y": list("abcdef")})
+    both = plain.copy()
+    both.columns = ["x", "x"]
+    table = pa.table(
+        {
+            "list": [[1], None, []],
+            "struct": [{"a": 1}, None, {"a": 2}],
+            "words": pa.array(["a", "b", "a"]).dictionary_encode(),
+            "decimal": pa.array([Decimal("1.10"), None, Decimal("2")]),
+            "time": pa.array([1, 2, None], pa.time64("us")),
+            "date": pa.array([1, 2, None], pa.date32()),
+            "gap": pa.array([1, None, 3]),
+            "null": pa.nulls(3),
+            "duration": pa.array([1, 2, None], pa.duration("ms")),
+        }
+    )
+    return {
+        **{name: pd.DataFrame({name: values, "i": range(n)}) for name, values in columns.items()},
+        "twice": both,
+        "labels": plain.set_axis([("a", 1), 2.5], axis=1),
+        "levels": plain.set_axis(pd.MultiIndex.from_tuples([("a", 1), ("b", 2)]), axis=1),
+        "index": plain.set_index(["x", "y"]).assign(z=1.0),
+        "dates": plain.set_axis(pd.date_range("2026-01-01", periods=n, name="day"), axis=0),
+        "nothing": pd.DataFrame(index=range(3)),
+        "series": pd.Series(list("abc"), index=list("xyz")),
+        "arrow": table,
+        **{f"arrow-{name}": table.select([name]) for name in table.column_names},
+    }
+
+
+def test_datasets_with_any_columns_are_answered_in_every_form(ann: Person, om: Any) -> None:
+    for name, obj in exotic().items():
+        om.datasets.put(obj, name)
+        for query in ("", "orient=dict", "orient=list", "limit=2&offset=1"):
+            answer = ann.get(f"dataset/{name}/?{query}")
+            assert answer.status_code == 200, (name, query, answer.text)
+            json.loads(answer.text, parse_constant=lambda word: pytest.fail(word))
+        for format in ("csv", "arrow", "parquet"):
+            answer = ann.get(f"dataset/{name}/?format={format}")
+            refused = format == "parquet" and name in ("timedelta", "arrow", "arrow-duration", "nothing")
+            assert answer.status_code in ((200, 400) if refused else (200,)), (name, format, answer.text)
+        answer = ann.get(f"dataset/{name}/statistics/")
+        assert answer.status_code == 200, (name, answer.text)
+        json.loads(answer.text, parse_constant=lambda word: pytest.fail(word))
+        for query in (
+            "{0}=1",
+            "{0}__gte=a",
+            "{0}__in=a,2",
+            "{0}__isnull=true",
+            "sort={0}",
+            "{0}__contains=x",
+        ):
+            column = requests.utils.quote(name.removeprefix("arrow-"))
+            answer = ann.get(f"dataset/{name}/?{query.format(column)}")
+            assert answer.status_code in (200, 400), (name, query, answer.text)
 
 
 def test_an_empty_dataset_is_a_dataset(ann: Person, om: Any) -> None:
