@@ -75,7 +75,7 @@ def test_the_tour_of_the_readme_works_as_typed(session: Session) -> None:
     assert answers.split().count("2") > 40  # of the 48 wines of the third grower
 
 
-@pytest.mark.parametrize("page", ["docs/datasets.md", "docs/models.md"])
+@pytest.mark.parametrize("page", ["docs/datasets.md", "docs/models.md", "docs/users.md"])
 def test_a_page_of_the_docs_works_as_typed(session: Session, page: str) -> None:
     session.type("bash", "omegacli cluster up --target local")  # changes nothing where the tour came first
     python = [text for language, text in blocks(page) if language == "python"]
