@@ -21,9 +21,11 @@ from omegacli.deploy.steps import Step
 from omegacli.deploy.supervisor import Service
 from omegaml import __version__, admin, config
 from omegaml.errors import (
+    AuthFailed,
     Conflict,
     Forbidden,
     NotFound,
+    OmegaError,
     PortInUse,
     PreflightFailed,
     StorageFull,
@@ -360,6 +362,10 @@ class Local:
         return False
 
     def _mongoinit(self) -> bool:
+        if self._is_revoked():
+            # what was meant to end must not open anything again: another one, and no connection of the old
+            secrets.renew_admin_password(self.layout)
+            self.warn(f"the password of {ACCOUNT} for MongoDB was revoked on the pages: there is a new one")
         made = secrets.load(self.layout)
         return admin.secure(
             self.spec.ports.mongodb,
@@ -368,6 +374,25 @@ class Local:
             self.timeout,
             made.mongodb_provision_password if self.has_web else None,
         )
+
+    def _is_revoked(self) -> bool:
+        """Whether omegaweb has changed the password of `admin`, as it does with the account's last key.
+
+        One that differs from the context's was written into secrets.yml by hand, and is meant.
+        """
+        url = self.account_url()
+        if (
+            not self.has_web
+            or (self.config.contexts().get(self.spec.name) or {}).get("OMEGA_MONGO_URL") != url
+        ):
+            return False
+        try:
+            admin.ping(url, self.timeout)
+        except AuthFailed:
+            return True
+        except OmegaError:
+            pass
+        return False
 
     @cached_property
     def _is_set_up(self) -> bool:

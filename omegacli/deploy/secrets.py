@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 import string
 from contextlib import suppress
@@ -117,6 +118,19 @@ def ensure(layout: Layout) -> bool:
         layout.secrets.chmod(0o600)
         return True
     return False
+
+
+def renew_admin_password(layout: Layout) -> None:
+    """Give `admin` a new password for MongoDB; all else in secrets.yml stays."""
+    there = _read(layout) | {"admin_password": _password()}
+    text = re.sub(
+        "(?m)^admin_password:.*$", f"admin_password: {there['admin_password']}", read_text(layout.secrets)
+    )
+    with suppress(yaml.YAMLError):
+        if yaml.safe_load(text) == there:
+            write_file(layout.secrets, text, 0o600)
+            return
+    write_file(layout.secrets, yaml.safe_dump(there, width=4096, allow_unicode=True), 0o600)
 
 
 def _with(text: str, there: dict[str, Any], made: Secrets, missing: list[str]) -> str:
