@@ -99,6 +99,16 @@ LIMITS: dict[str, Limit] = {
     "file get / local file": at_most(3.0),
     "model put / local file": at_most(2.0),
     "model get / local file": at_most(3.0),
+    # web application
+    "config route / plain view": Limit(1.2, 1.2, measure="server"),
+    "predict over REST, beyond the model": alone(5.0),
+    "predict over REST": Limit(unit="ms"),
+    "download as Arrow / read in Python": at_most(1.5),
+    "download as Arrow, speed": Limit(unit="MB/s"),
+    "page of a dataset": alone(200),
+    "page of a dataset, size": alone(150, "KB"),
+    "list of datasets": alone(300),
+    "list of datasets, size": alone(150, "KB"),
     # command line, CPU milliseconds
     "import omegaml": alone(60, measure="cpu"),
     "omegacli --version": alone(40, measure="cpu"),

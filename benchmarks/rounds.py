@@ -7,9 +7,13 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from benchmarks.server import Server
+
+class Clock(Protocol):
+    """What does the work beside this process: `cpu` is the seconds it has used since it started."""
+
+    def cpu(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Way:
     count: int = 1
 
 
-def alternate(server: Server, rounds: int, ways: Sequence[Way], warm: bool = True) -> dict[str, Timing]:
+def alternate(server: Clock, rounds: int, ways: Sequence[Way], warm: bool = True) -> dict[str, Timing]:
     """Return the timings of the ways, by name.
 
     Args:
@@ -89,7 +93,7 @@ def alternate(server: Server, rounds: int, ways: Sequence[Way], warm: bool = Tru
     return timings
 
 
-def _once(server: Server, way: Way) -> Sample:
+def _once(server: Clock, way: Way) -> Sample:
     if way.before is not None:
         way.before()
     gc.collect()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.bench import Bench
-from benchmarks.cases import append, blobs, cli, filters, groups, numbers, rows, small, whole
+from benchmarks.cases import append, blobs, cli, filters, groups, numbers, rows, small, web, whole
 from benchmarks.lines import Line
 
 CASES: dict[str, Callable[[Bench], list[Line]]] = {
@@ -18,4 +18,5 @@ CASES: dict[str, Callable[[Bench], list[Line]]] = {
     "rows": rows.run,
     "blobs": blobs.run,
     "cli": cli.run,
+    "web": web.run,
 }
