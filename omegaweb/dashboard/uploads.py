@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.conf import settings
+from django.template.defaultfilters import filesizeformat
 
 from omegaml.errors import OmegaError
 from omegaml.metadata import Metadata
@@ -39,6 +41,11 @@ class Upload(forms.Form):
         file = self.cleaned_data["file"]
         if not file.name.lower().endswith(tuple(KINDS)):
             raise forms.ValidationError(f"The file's name ends in none of {', '.join(KINDS)}.")
+        if file.size > settings.OMEGA_BODY_BYTES:
+            limit = filesizeformat(settings.OMEGA_BODY_BYTES)
+            raise forms.ValidationError(
+                f"The file is larger than the {limit} that the platform takes at once."
+            )
         return file
 
     def clean_name(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from constance import config
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
 from omegaweb.access import ANYBODY, access
@@ -45,10 +46,18 @@ def steps(request: HttpRequest) -> HttpResponse:
 @never_cache
 def runtime(request: HttpRequest) -> HttpResponse:
     """Who carries out tasks, and what came of those of the last day."""
-    runners = list(Worker.alive())
+    joined = list(Worker.alive())
     with objects.platform(request) as om:
         status = om.runtime.status()
     part = request.headers.get("HX-Request")
-    context = {"runners": runners, "own": status["runners"], "tasks": status["tasks"]}
+    now, known = timezone.now(), {worker.id for worker in joined}
+    runners = [
+        *(
+            {**vars(worker), "age": (now - worker.seen).total_seconds(), "serves": "all accounts"}
+            for worker in joined
+        ),
+        *({**runner, "serves": "you"} for runner in status["runners"] if runner["id"] not in known),
+    ]
+    context = {"runners": runners, "tasks": status["tasks"]}
     template = "dashboard/runtime_part.html" if part else "dashboard/runtime.html"
     return render(request, template, context)

@@ -11,6 +11,12 @@
     return { columns: inputs.map((i) => i.dataset.feature), data: [inputs.map((i) => value(i.value))] };
   };
 
+  const shown = (result) => {
+    const text = JSON.stringify(result);
+    if (!Array.isArray(result) || text.length < 80) return text;
+    return `[\n${result.map((row) => `  ${JSON.stringify(row)}`).join(",\n")}\n]`;
+  };
+
   const say = (text, kind) => {
     const shown = document.createElement(kind === "result" ? "pre" : "p");
     shown.className = kind === "result" ? "snippet" : `notice ${kind}`;
@@ -34,7 +40,7 @@
       const response = await fetch(`${form.dataset.try}${action}/`, { method: "POST", headers, body: sent });
       const found = await response.json();
       if (found.error) say([found.error.message, found.error.hint].filter(Boolean).join(". Next: "), "bad");
-      else say(JSON.stringify(found.result, null, 1).replace(/\n\s+(?=-?[\d"\]])/g, " "), "result");
+      else say(shown(found.result), "result");
     } catch {
       say("The platform did not answer; try again.", "bad");
     } finally {
