@@ -6,6 +6,7 @@ Each file is gone through twice: first to find out what its columns are, then to
 from __future__ import annotations
 
 import mmap
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -17,9 +18,11 @@ import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
 from omegaml.errors import InvalidInput
+from omegaweb.api.unpacking import unpacked
 
 ROWS = 1 << 16
 BLOCK = 4 << 20
+BATCH_BYTES = 256 << 20
 _EXACT = 1 << 53  # from here on a float does not tell integers apart
 _TRUE, _FALSE = ["true", "True", "TRUE"], ["false", "False", "FALSE"]
 _NULLS = ["", "#N/A", "N/A", "NA", "n/a", "<NA>", "NULL", "null", "NaN", "nan", "-NaN", "-nan", "None"]
@@ -47,6 +50,12 @@ def of_arrow(file: BinaryIO) -> Iterator[pa.Table]:
     with _translated("Arrow"):
         data = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         is_file = data.slice(0, 6).to_pybytes() == b"ARROW1"
+        for message in pa.ipc.MessageReader.open_stream(data.slice(8) if is_file else data):
+            if unpacked(message) > BATCH_BYTES and unpacked(message) > message.body.size:
+                raise InvalidInput(
+                    f"a batch of the body has {unpacked(message):,} bytes when it is unpacked",
+                    hint=f"send batches of at most {BATCH_BYTES:,} bytes, or without compression",
+                )
         source = pa.ipc.open_file(data) if is_file else pa.ipc.open_stream(data)
 
         def batches() -> Iterator[pa.RecordBatch]:
@@ -107,7 +116,15 @@ def _translated(format: str) -> Iterator[None]:
         yield
     except InvalidInput:
         raise
-    except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except (
+        pa.ArrowException,
+        struct.error,
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+    ) as error:
         text = " ".join(str(error).split())
         raise InvalidInput(f"the body cannot be read as {format}: {text[:300]}") from None
 

@@ -34,6 +34,9 @@ FORMATS = {
     PARQUET: "parquet",
     "application/x-parquet": "parquet",
 }
+# a small body that stands for endless rows is refused: repeated values take next to nothing in Parquet
+UNPACKED_BYTES, UNPACKED_TIMES = 1 << 30, 200
+_IN_PARTS = "append it in parts"
 _BLOCK = 1 << 20
 
 
@@ -90,12 +93,18 @@ class Upload:
         if self.format == "json":
             yield fitted(bodies.decoded(self.json), like)
             return
-        read = parts.READERS[self.format]
-        self.file.seek(0)
-        nullable = parts.with_nulls(read(self.file))
-        self.file.seek(0)
-        for table in read(self.file):
+        nullable = parts.with_nulls(self._tables())
+        for table in self._tables():
             yield fitted(table if isinstance(like, pa.Table) else parts.as_frame(table, nullable), like)
+
+    def _tables(self) -> Iterator[pa.Table]:
+        most, found = max(UNPACKED_BYTES, UNPACKED_TIMES * self.size), 0
+        self.file.seek(0)
+        for table in parts.READERS[self.format](self.file):
+            found += table.nbytes
+            if found > most:
+                raise TooLarge(f"the body has more than {most:,} bytes when it is unpacked", hint=_IN_PARTS)
+            yield table
 
 
 @contextmanager
@@ -196,5 +205,5 @@ def _write(file: Any, block: bytes) -> None:
 
 
 def _too_large(most: int, format: str) -> TooLarge:
-    other = "send CSV, Arrow or Parquet instead" if format == "json" else "append it in parts"
+    other = "send CSV, Arrow or Parquet instead" if format == "json" else _IN_PARTS
     return TooLarge(f"the body is larger than {most:,} bytes", hint=other)

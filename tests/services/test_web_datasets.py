@@ -462,6 +462,40 @@ def test_arrow_bodies_whose_offsets_lead_elsewhere_are_refused(reader: Person) -
     assert rows(reader.get("dataset/cities/")) == ROWS
 
 
+@pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
+def test_compressed_arrow_is_taken_and_a_batch_that_unpacks_to_gigabytes_is_not(
+    reader: Person, compression: str | None
+) -> None:
+    def packed(rows: int) -> bytes:
+        out = io.BytesIO()
+        options = pa.ipc.IpcWriteOptions(compression=compression)
+        words = pa.array(["a", "b"] * (rows // 2)).dictionary_encode()
+        table = pa.table({"x": np.zeros(rows, "int64"), "w": words})
+        with pa.ipc.new_stream(out, table.schema, options=options) as writer:
+            writer.write_table(table)
+        return out.getvalue()
+
+    headers = {"Content-Type": ARROW}
+    answer = reader.call("PUT", "dataset/packed/", data=packed(1000), headers=headers)
+    assert answer.status_code in (200, 201) and answer.json()["rows"] == 1000, answer.text
+    if compression:
+        body = packed(40_000_000)
+        assert len(body) < 10 << 20
+        assert "unpacked" in error(reader.call("PUT", "dataset/packed/", data=body, headers=headers), 400)
+
+
+def test_parquet_of_endless_equal_rows_is_refused(reader: Person) -> None:
+    out = io.BytesIO()
+    table = pa.table({"x": pa.array(np.zeros(10_000_000, "int64"))})
+    with pq.ParquetWriter(out, table.schema) as writer:
+        for _ in range(20):
+            writer.write_table(table)
+    assert out.tell() < 1 << 20
+    answer = reader.call("PUT", "dataset/endless/", data=out.getvalue(), headers={"Content-Type": PARQUET})
+    assert "unpacked" in error(answer, 413)
+    assert reader.get("dataset/endless/").status_code == 404
+
+
 def test_a_late_error_in_a_body_changes_nothing(reader: Person) -> None:
     body = "x\n" + "1\n" * 3_000_000 + "1,2\n"
     answer = reader.call("PUT", "dataset/cities/", data=body, headers={"Content-Type": CSV})
