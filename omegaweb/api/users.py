@@ -142,8 +142,10 @@ class OneUser(APIView):
             for name, value in changes.items():
                 setattr(user, _FIELDS[name], value)
             user.full_clean()
-            user.save()
+            user.save(update_fields=[_FIELDS[name] for name in changes])
         audit.record("account.changed", request, object=f"account {userid}", fields=sorted(changes))
+        if "enabled" in changes:
+            provision.provision(user)  # again, as it must be said where the services could not be told
         return Response(_shown(user))
 
     @extend_schema(parameters=[OpenApiParameter("data", bool)], responses={204: None})
@@ -197,8 +199,8 @@ class OneKey(APIView):
         found = user.keys.filter(pk=key, revoked=None).first()
         if found is None:
             raise Http404(f"account {userid} has no key {key}")
-        revoke(found)
         audit.record("key.revoked", request, object=f"key {found} of account {userid}")
+        revoke(found)
         return Response(status=204)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -15,7 +16,7 @@ import requests
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from omegaml import rest
+from omegaml import admin, rest
 from omegaml.config import ConfigFile, load
 from omegaml.errors import AuthFailed, Conflict, Forbidden, InvalidInput, NotFound, Unavailable
 from omegaml.omega import Omega
@@ -185,6 +186,22 @@ def test_a_disabled_account_opens_nothing_until_it_is_enabled(
     assert boss.call("PATCH", f"user/{ann.userid}/", json={"enabled": True}).status_code == 200
     again: MongoClient = MongoClient(ann.settings["OMEGA_MONGO_URL"])
     assert again.get_default_database()["x"].count_documents({}) == 1
+
+
+def test_an_account_that_could_not_be_closed_everywhere_is_told_and_closed_by_the_next_try(
+    web: WebPlatform, boss: Person, ann: Person
+) -> None:
+    url = ann.settings["OMEGA_MONGO_URL"]
+    web.mongod.send_signal(signal.SIGSTOP)
+    try:
+        answer = boss.call("PATCH", f"user/{ann.userid}/", json={"enabled": False})
+        assert answer.status_code in (503, 504) and "Retry-After" in answer.headers
+        assert ann.get("config/").status_code == 401
+    finally:
+        web.mongod.send_signal(signal.SIGCONT)
+    assert boss.call("PATCH", f"user/{ann.userid}/", json={"enabled": False}).status_code == 200
+    with pytest.raises(AuthFailed):
+        admin.ping(url)
 
 
 def test_removing_an_account_removes_its_logins_and_its_data_only_if_asked(

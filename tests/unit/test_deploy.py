@@ -411,6 +411,34 @@ def test_a_taken_port_fails_the_check_and_the_hint_names_a_free_one(layout):
     assert found.hint is not None and "--set ports.mongodb=" in found.hint and f"={port}" not in found.hint
 
 
+def test_all_taken_ports_are_named_at_once_and_two_that_are_the_same_are_refused(layout, monkeypatch):
+    monkeypatch.setattr(web, "_NEEDED", ())
+    with socket.socket() as one, socket.socket() as two:
+        for other in (one, two):
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+        ports = {"ports.mongodb": one.getsockname()[1], "ports.web": two.getsockname()[1]}
+        found = checks.check_port(spec.with_values(ClusterSpec(layout.root), ports))
+    assert found.status == "fail" and all(str(port) in found.message for port in ports.values())
+    assert (
+        found.hint
+        and found.hint.count("cluster up") == 1
+        and all(f"--set {name}=" in found.hint for name in ports)
+    )
+    same = spec.with_values(ClusterSpec(layout.root), {"ports.mongodb": 27099, "ports.web": 27099})
+    assert checks.check_port(same).status == "fail"
+
+
+def test_a_new_password_of_the_account_changes_one_line(layout):
+    secrets.ensure(layout)
+    write_file(layout.secrets, f"# mine\n{layout.secrets.read_text()}")
+    before = layout.secrets.read_text().splitlines()
+    secrets.renew_admin_password(layout)
+    after = layout.secrets.read_text().splitlines()
+    (changed,) = (new for old, new in zip(before, after, strict=True) if old != new)
+    assert changed.startswith("admin_password: ") and stat.S_IMODE(layout.secrets.stat().st_mode) == 0o600
+
+
 def test_a_root_below_a_file_fails_the_check(tmp_path):
     (tmp_path / "file").write_text("")
     assert checks.check_root(ClusterSpec(tmp_path / "file" / "root")).status == "fail"
