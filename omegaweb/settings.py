@@ -169,9 +169,8 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "omegaweb.api.errors.answer",
     "UNAUTHENTICATED_USER": None,
     "DEFAULT_THROTTLE_CLASSES": ["omegaweb.api.throttling.PerAccount", "omegaweb.api.throttling.PerAddress"],
-    "DEFAULT_THROTTLE_RATES": {"account": "6000/min", "address": "120/min"},
-    "NUM_PROXIES": CONFIGURATION.proxies,
 }
+CALLS_PER_MINUTE = {"account": 6000, "address": 120}
 # bodies that are stored: JSON has to be held in memory, all else is read in parts from a file
 OMEGA_JSON_BYTES = 32 << 20
 OMEGA_BODY_BYTES = 4 << 30

@@ -60,7 +60,8 @@ class Users(BaseUserManager):
 
     def with_key(self, userid: str, key: str) -> ApiKey | None:
         """Return the API key, with its user, if it is good for that user now."""
-        found = ApiKey.objects.select_related("user").filter(digest=digest(key)).first()
+        known = ApiKey.objects.select_related("user", "user__service_login")
+        found = known.filter(digest=digest(key)).order_by().first()
         good = found and found.user.username == userid and found.user.is_active and found.is_valid
         return found if good else None
 

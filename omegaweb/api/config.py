@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from constance import config
+from constance.utils import get_values_for_keys
 from django.conf import settings
 from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
@@ -55,11 +55,12 @@ class Config(APIView):
 
 def client_settings(user: User, inside: bool = False) -> dict[str, Any]:
     """What a client of this account needs to know; `inside`: of a client in the cluster's own network."""
+    shown = get_values_for_keys(["MONGO_HOST", "BROKER_URL"])  # one query
     return {
         "OMEGA_USERID": user.username,
         "OMEGA_RESTAPI_URL": settings.CONFIGURATION.url,
-        "OMEGA_MONGO_URL": provision.mongo_url(user, None if inside else config.MONGO_HOST),
-        "OMEGA_BROKER": provision.broker_url(user, config.BROKER_URL),
+        "OMEGA_MONGO_URL": provision.mongo_url(user, None if inside else shown["MONGO_HOST"]),
+        "OMEGA_BROKER": provision.broker_url(user, shown["BROKER_URL"]),
         "OMEGA_MONGO_COLLECTION": names.setting("OMEGA_BUCKET").default,
         "OMEGA_CELERY_CONFIG": None,
     }

@@ -64,10 +64,10 @@ def rotate(user: User) -> None:
 
     An open connection survives a change of password, but not that its user is made anew.
     """
-    from omegaweb.accounts.models import ServiceLogin
-
-    fresh = {"mongo_password": seal(_password()), "broker_password": seal(_password())}
-    ServiceLogin.objects.filter(user=user).update(**fresh, provisioned=None)
+    login = service_login(user)
+    login.mongo_password, login.broker_password = seal(_password()), seal(_password())
+    login.provisioned = None
+    login.save()
     _drop_logins(user.username)
     provision(user)
 
@@ -96,13 +96,15 @@ def service_login(user: User, password: str | None = None) -> ServiceLogin:
     """The account's logins, made where there are none; with `password`, that one from now on."""
     from omegaweb.accounts.models import ServiceLogin
 
-    with transaction.atomic():
+    found = getattr(user, "service_login", None)  # a query, unless it was read with the account
+    if found is None:
         fresh = {"mongo_password": seal(password or _password()), "broker_password": seal(_password())}
-        login, _ = ServiceLogin.objects.get_or_create(user=user, defaults=fresh)
-        if password and mongo_password(login) != password:
-            login.mongo_password = seal(password)
-            login.save(update_fields=["mongo_password"])
-    return login
+        with transaction.atomic():
+            found, _ = ServiceLogin.objects.get_or_create(user=user, defaults=fresh)
+    if password and mongo_password(found) != password:
+        found.mongo_password = seal(password)
+        found.save(update_fields=["mongo_password"])
+    return found
 
 
 def mongo_password(login: ServiceLogin) -> str:
