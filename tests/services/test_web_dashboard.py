@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -115,6 +116,27 @@ def test_what_is_missing_or_wrong_is_said_in_a_sentence_with_the_status_of_the_e
         assert says in answer.text, answer.text
 
 
+def test_a_form_that_is_too_old_is_refused_in_a_page_of_ours(ann: Person) -> None:
+    answer = ann.browser.post(f"{ann.web.url}/upload/", data={"name": "x"}, timeout=60)
+    assert answer.status_code == 403 and "Nothing was changed" in answer.text
+
+
+def test_an_upload_larger_than_memory_should_hold_is_stored_in_parts(ann: Person, om: Omega) -> None:
+    rows = 300_000
+    lines = "".join(f"{n},{n / 7:.3f},text {n % 1000}\n" for n in range(rows))
+    token = re.search(r'csrfmiddlewaretoken" value="([^"]+)"', ann.page("/upload/").text)
+    assert token
+    answer = ann.browser.post(
+        f"{ann.web.url}/upload/",
+        data={"csrfmiddlewaretoken": token[1], "name": "large"},
+        files={"file": ("large.CSV", f"n,x,word\n{lines}")},
+        headers={"Referer": ann.web.url},
+        timeout=120,
+    )
+    assert answer.status_code == 200 and "300,000 rows are stored" in answer.text
+    assert om.datasets.get("large", n__gte=rows - 2)["word"].tolist() == ["text 998", "text 999"]
+
+
 def test_pages_say_that_the_database_is_away_and_go_on_when_it_is_back(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -153,6 +175,11 @@ def test_pages_say_that_the_database_of_accounts_is_away(
         for file in folder.glob("web.sqlite3*"):
             file.rename(folder / f"away-{file.name}")
         (folder / "web.sqlite3").mkdir()
+        web.gunicorn.send_signal(signal.SIGHUP)  # the workers so far still have the file open
+        deadline = time.monotonic() + 60
+        while ann.page("/").status_code != 503:
+            assert time.monotonic() < deadline, "the old workers stay"
+            time.sleep(0.5)
         for path in ("/", "/datasets/", "/account/"):
             answer = ann.page(path)
             assert answer.status_code == 503, answer.text
