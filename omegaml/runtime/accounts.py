@@ -32,6 +32,7 @@ class Account:
         self.tasks = Tasks(om.db, url)
         self.fetched = time.monotonic()
         self.is_prepared = False
+        self._is_reported = False
         self._due = 0.0
         self._pause = FIRST
 
@@ -50,10 +51,12 @@ class Account:
         self._due = now + self._pause
         self._pause = min(self._pause * 1.2, LONGEST * max(1.0, of / 10))
 
-    def is_refused(self, now: float) -> None:
-        """The database does not take the login: ask for the URL again, and wait."""
+    def is_refused(self, now: float) -> bool:
+        """The database does not take the login: ask for the URL again, and wait; True for the first time."""
         self.fetched = 0.0
         self._due = now + 5.0
+        is_first, self._is_reported = not self._is_reported, True
+        return is_first
 
 
 class Accounts(Protocol):
@@ -90,7 +93,9 @@ class OneAccount:
         return [self._account]
 
     def find(self, userid: str) -> Account:
-        raise NotFound(f"this runner serves {self._account} and nobody else")
+        if userid:
+            raise NotFound(f"this runner serves {self._account} and nobody else")
+        return self._account
 
     def refresh(self, facts: dict[str, Any]) -> list[Account]:
         return []

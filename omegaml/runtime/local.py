@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from omegaml.errors import OmegaError, TimedOut, Unavailable
@@ -149,11 +149,7 @@ class StoredPromise:
                 )
             time.sleep(pause if timeout is None else max(0.0, min(pause, begin + timeout - now)))
             pause = min(pause * 1.5, 0.1)
-        doc = self._tasks.get(self.id)
-        answer = doc["answer"]
-        if "error" in answer:
-            raise error_from_doc(answer["error"])
-        return values.decode(answer["result"], actions.scope(self._om, doc["bucket"]).datasets.get)
+        return outcome(self._om, self._tasks.get(self.id))
 
     def _look(self) -> bool:
         """See now and then that somebody still works on the task; tell whether it was time to."""
@@ -163,3 +159,11 @@ class StoredPromise:
         self._looked = now
         self._tasks.recover_from_the_dead(self.id)
         return True
+
+
+def outcome(om: Omega, doc: Mapping[str, Any]) -> Any:
+    """Return the result of a task that has ended, as `Tasks.get` shows it, or raise its error."""
+    answer = doc["answer"]
+    if "error" in answer:
+        raise error_from_doc(answer["error"])
+    return values.decode(answer["result"], lambda name: actions.scope(om, doc["bucket"]).datasets.get(name))

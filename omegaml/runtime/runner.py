@@ -45,6 +45,7 @@ WORKER = ("OMEGA_RESTAPI_URL", "OMEGA_USERID", "OMEGA_APIKEY")
 
 LOOK = 0.3
 ACCOUNTS = 2.0
+ANSWERING = 3.0
 FORGOTTEN = 5.0
 TIDY = 600.0
 COLLECT = 6 * 3600.0
@@ -71,6 +72,15 @@ class Runner:
         self._cancelled: set[str] = set()
         self._is_full = False
 
+    def facts(self) -> dict[str, Any]:
+        """What is told of the runner, and where and by which token it takes tasks whose callers wait."""
+        about = {"id": self.id, "host": platform.node(), "slots": self._slots.count}
+        return about | {
+            "running": len(self._in_hand),
+            "address": self._door.address,
+            "token": self._token,
+        }
+
     def stop(self) -> None:
         """Take no more tasks and end."""
         self._stop.set()
@@ -83,13 +93,13 @@ class Runner:
         try:
             for account in self._accounts.all():
                 self._slots.start(account)
-                self._prepare(account)
+                self._patiently(partial(self._prepare, account))
             self._door.open()
             with ThreadPoolExecutor(self._slots.count) as pool:
                 for thread in threads:
                     thread.start()
                 log.info("runner %s takes tasks", self.id)
-                if os.getuid() == 0 and not may_give_up_rights():
+                if self._accounts.are_several and os.getuid() == 0 and not may_give_up_rights():
                     log.warning("children keep the rights of root: others cannot read what is installed here")
                 self._serve(pool)
                 self._door.close()
@@ -102,7 +112,7 @@ class Runner:
         log.info("runner %s stopped", self.id)
 
     def _prepare(self, account: Account) -> None:
-        self._patiently(account.tasks.prepare)
+        account.tasks.prepare()
         account.is_prepared = True
         self._beat_for(account)
         log.info("runner %s serves %s", self.id, account)
@@ -110,17 +120,22 @@ class Runner:
     def _keep_accounts(self) -> None:
         """See now and then who is to be served."""
         while not self._gone.is_set():
-            facts = {"id": self.id, "host": platform.node(), "slots": self._slots.count}
-            facts |= {"running": len(self._in_hand), "address": self._door.address, "token": self._token}
             try:
-                for account in self._accounts.refresh(facts):
+                for account in self._accounts.refresh(self.facts()):
                     self._slots.drop(account)
                     account.om.close()
-                for account in self._accounts.all():
-                    if not account.is_prepared:
-                        self._prepare(account)
             except Exception as error:
                 _warn(error)
+            for account in self._accounts.all():
+                if account.is_prepared or self._gone.is_set():
+                    continue
+                try:
+                    self._prepare(account)
+                except Exception as error:
+                    if account.is_refused(time.monotonic()):
+                        _warn(error, f"{account}: ")
+                    if isinstance(error, Unavailable | TimedOut):
+                        break  # it is one server: the others would wait for it as long
             self._gone.wait(ACCOUNTS)
 
     # --- tasks from the queues
@@ -218,6 +233,8 @@ class Runner:
 
     def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answer a direct request (`omegaml.runtime.direct`)."""
+        if self._stop.is_set():
+            raise Unavailable("the runner is being stopped", hint="try again")
         account = self._accounts.find(request["userid"])
         if "task" not in request:
             account.soon()
@@ -288,6 +305,9 @@ class Runner:
                     self._patiently(partial(account.tasks.give_back, self.id), seconds=3)
             self._give_up.set()
             self._slots.kill()
+            end = time.monotonic() + ANSWERING
+            while self._in_hand and time.monotonic() < end:
+                time.sleep(0.02)
 
     def _leave(self) -> None:
         try:

@@ -90,18 +90,18 @@ def _missing(model: str, label: str) -> Mismatch:
     return Mismatch(f"the data for model {model!r} misses column {label!r}", missing=[label])
 
 
-def wait(request: Request) -> float:
+def wait(request: Request, parameter: str = "timeout", default: float = WAIT) -> float:
     """Seconds that an answer is waited for. Raises InvalidInput."""
-    text = request.query_params.get("timeout")
+    text = request.query_params.get(parameter)
     if text is None:
-        return WAIT
+        return default
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0 < seconds <= LONGEST_WAIT:
         raise InvalidInput(
-            f"timeout={text[:40]!r} is no number of seconds", hint=f"up to {LONGEST_WAIT:g}; or ?async=1"
+            f"{parameter}={text[:40]!r} is no number of seconds", hint=f"up to {LONGEST_WAIT:g}; or ?async=1"
         )
     return seconds
 

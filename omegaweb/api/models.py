@@ -181,7 +181,7 @@ class Action(APIView):
             began = time.perf_counter()
             promise = work.run(task, async_=later)
             if later:
-                return accepted(request, promise.id, promise.status, name)
+                return accepted(request, promise.id, name)
             try:
                 result = asking.answered(promise.get())
             except Mismatch as error:
@@ -241,11 +241,11 @@ class Body:
         return bytes(data)
 
 
-def accepted(request: Request, id: str, status: str, name: str) -> Response:
+def accepted(request: Request, id: str, name: str) -> Response:
     """The answer to a request whose task goes on."""
     where = f"/api/v1/task/{id}/"
     response = Response(
-        {"id": id, "status": status, "model": name, "result": None, "resource_uri": where}, status=202
+        {"id": id, "status": "queued", "model": name, "result": None, "resource_uri": where}, status=202
     )
     response["Location"] = where
     if "Prefer" in request.headers:

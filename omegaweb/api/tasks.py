@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from rest_framework.request import Request
@@ -11,7 +12,7 @@ from rest_framework.views import APIView
 from omegaml.errors import OmegaError
 from omegaml.jsonvalues import plain
 from omegaml.omega import Omega
-from omegaml.runtime.local import LocalRuntime
+from omegaml.runtime.local import LocalRuntime, outcome
 from omegaml.runtime.tasks import Tasks
 from omegaweb.api import asking
 from omegaweb.api.permissions import Viewer
@@ -20,13 +21,16 @@ from omegaweb.workers.models import Worker
 
 
 class Task(APIView):
-    """One task: `status` is queued, running, done, failed, lost or cancelled. It is kept for 24 hours."""
+    """One task: `status` is queued, running, done, failed, lost or cancelled. It is kept for 24 hours.
+
+    `?wait=` is how many seconds to wait for its end before answering what it is then.
+    """
 
     permission_classes = (Viewer,)
 
     def get(self, request: Request, id: str) -> Response:
         with platform(request) as om:
-            return Response(_task(om, id))
+            return Response(_task(om, id, asking.wait(request, "wait", 0.0)))
 
     def delete(self, request: Request, id: str) -> Response:
         """Keep the task from running, or stop it; one that has ended stays as it is."""
@@ -65,24 +69,25 @@ class Runtime(APIView):
         )
 
 
-def _task(om: Omega, id: str) -> dict[str, Any]:
-    promise = LocalRuntime(om).promise(id)
-    status = promise.status  # which notices that whoever had it in hand has died
-    doc = Tasks(om.db, om.mongo_url).get(id)
+def _task(om: Omega, id: str, seconds: float = 0.0) -> dict[str, Any]:
+    tasks = Tasks(om.db, om.mongo_url)
+    doc = tasks.get(id)
+    if doc["answer"] is None and _ends(om, id, seconds):
+        doc = tasks.get(id)
     shown: dict[str, Any] = {
         "id": id,
-        "status": status,
+        "status": doc["status"],
         "action": doc["action"],
         "model": doc["name"],
         "bucket": doc["bucket"],
-        **{time: _utc(doc[time]) for time in ("submitted", "started", "finished")},
+        **{when: _utc(doc[when]) for when in ("submitted", "started", "finished")},
         "result": None,
         "error": None,
         "resource_uri": f"/api/v1/task/{id}/",
     }
     if doc["answer"] is not None:
         try:
-            shown["result"] = asking.answered(promise.get(0))
+            shown["result"] = asking.answered(outcome(om, doc))
         except OmegaError as error:
             shown["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
             if error.details.get("traceback"):
@@ -90,6 +95,17 @@ def _task(om: Omega, id: str) -> dict[str, Any]:
     return dict(plain(shown))
 
 
-def _utc(time: Any) -> str | None:
+def _ends(om: Omega, id: str, seconds: float) -> bool:
+    """Wait for a task at most so long; tell whether it has ended, also because whoever had it has died."""
+    promise, pause, end = LocalRuntime(om).promise(id), 0.002, time.monotonic() + seconds
+    while not promise.done():
+        if time.monotonic() + pause > end:
+            return False
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+    return True
+
+
+def _utc(when: Any) -> str | None:
     """The server's times come without a zone, and are in UTC."""
-    return None if time is None else f"{time.isoformat(timespec='milliseconds')}Z"
+    return None if when is None else f"{when.isoformat(timespec='milliseconds')}Z"

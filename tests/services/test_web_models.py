@@ -70,11 +70,7 @@ def ended(person: Person, answer: requests.Response) -> dict[str, Any]:
     assert answer.status_code == 202, answer.text
     where = answer.headers["Location"].removeprefix("/api/v1/")
 
-    def task() -> Any:
-        found = person.get(where).json()
-        return found if found["status"] not in ("queued", "running") else None
-
-    return dict(wait_for(task))
+    return dict(person.get(f"{where}?wait=50").json())
 
 
 # --- asking and training
