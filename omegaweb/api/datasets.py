@@ -47,12 +47,22 @@ _PLAIN = ("python.data", "ndarray.bin")  # and nothing else is read here: some k
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 
-class Datasets(APIView):
-    """The datasets of the bucket; with `?name=` one of them, as by its path."""
+class _Bulk(APIView):
+    """A route that streams some formats; whatever it answers otherwise is JSON."""
 
     permission_classes = (EditorWrites,)
     renderer_classes = downloads.RENDERERS
     parser_classes = uploads.PARSERS
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if isinstance(response, Response):
+            response.content_type = "application/json"
+        return response
+
+
+class Datasets(_Bulk):
+    """The datasets of the bucket; with `?name=` one of them, as by its path."""
 
     @extend_schema(
         operation_id="dataset_list",
@@ -83,12 +93,8 @@ class Datasets(APIView):
         return drop(request, asked_name(request, ""))
 
 
-class OneDataset(APIView):
+class OneDataset(_Bulk):
     """A dataset."""
-
-    permission_classes = (EditorWrites,)
-    renderer_classes = downloads.RENDERERS
-    parser_classes = uploads.PARSERS
 
     @extend_schema(
         operation_id="dataset_read",
@@ -168,7 +174,7 @@ class DatasetStatistics(APIView):
             found = statistics(part)
         has_more = page.offset + len(found["columns"]) < total
         meta = page.meta(request, has_more, total)
-        return Response({"name": name, **found, "meta": meta, "resource_uri": f"{request.path}"})
+        return Response({"name": name, **found, "meta": meta, "resource_uri": _statistics_of(name)})
 
 
 def resource(meta: Metadata) -> dict[str, Any]:
@@ -184,6 +190,11 @@ def resource(meta: Metadata) -> dict[str, Any]:
         "modified": meta.modified,
         "resource_uri": address("dataset", meta.name),
     }
+
+
+def _statistics_of(name: str) -> str:
+    by_path = address("dataset", name)
+    return address("dataset/statistics", name) if "?" in by_path else f"{by_path}statistics/"
 
 
 def table(datasets: Store, name: str) -> Lazy:
