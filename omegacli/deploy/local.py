@@ -381,10 +381,8 @@ class Local:
         One that differs from the context's was written into secrets.yml by hand, and is meant.
         """
         url = self.account_url()
-        if (
-            not self.has_web
-            or (self.config.contexts().get(self.spec.name) or {}).get("OMEGA_MONGO_URL") != url
-        ):
+        context = self.config.contexts().get(self.spec.name) or {}
+        if not self.has_web or context.get("OMEGA_MONGO_URL") != url:
             return False
         try:
             admin.ping(url, self.timeout)
@@ -503,7 +501,7 @@ class Local:
                 raise Unavailable("what was stored did not come back", hint="omegacli cluster logs mongodb")
         finally:
             om.datasets.drop(name, missing_ok=True)
-        if self.has_web and not web.accepts(self.spec, ACCOUNT, self.account_url()):
+        if self.has_web and not web.accepts(self.spec, ACCOUNT, self.account_url(), self.timeout):
             raise Unavailable(f"{self.web_url} does not know {ACCOUNT}", hint="omegacli cluster logs web")
         return False
 

@@ -132,13 +132,13 @@ def answers(port: int, timeout: float = 2.0) -> str:
         connection.close()
 
 
-def accepts(spec: ClusterSpec, userid: str, mongo_url: str) -> bool:
+def accepts(spec: ClusterSpec, userid: str, mongo_url: str, timeout: float = 3.0) -> bool:
     """Whether omegaweb takes the cluster's key of `userid`, and gives it the login that `mongo_url` has."""
     from omegaml import rest
 
     try:
         key = spec.layout.apikey(userid).read_text("utf-8").strip()
-        given = urlsplit(rest.fetch_config(url(spec), userid, key)["OMEGA_MONGO_URL"])
+        given = urlsplit(rest.fetch_config(url(spec), userid, key, timeout)["OMEGA_MONGO_URL"])
     except (OSError, KeyError, OmegaError):
         return False
     wanted = urlsplit(mongo_url)
