@@ -104,7 +104,7 @@ class Catalog:
         elif wanted in tags:
             number = tags[wanted]
         else:
-            number = int(wanted) if str(wanted).isdigit() else -1
+            number = int(wanted) if str(wanted).isdecimal() else -1
         if number == current:
             return doc
         found = None
@@ -140,11 +140,11 @@ class Catalog:
         match = {"$and": [{"bucket": self.bucket, "prefix": self.prefix}, {"name": _VISIBLE}, *like]}
         order = {field: -1 if sort.startswith("-") else 1, "name": 1}
         steps = [{"$match": match}, {"$project": {"kind_meta.inline": 0, "kind_meta.segs": 0}}]
-        steps += [{"$sort": order}, {"$skip": start}, {"$limit": count}]
+        steps += [{"$sort": order}, {"$skip": start}, {"$limit": max(1, count)}]
         steps += [{"$set": {"kind_meta.width": _WIDTH}}, {"$project": _BRIEF}]
         with translated():
             found = [Metadata.from_doc(d) for d in self._documents.aggregate(steps)]
-            return found, self._documents.count_documents(match)
+            return found[:count], self._documents.count_documents(match)
 
     def versions(self, name: str) -> Sequence[Metadata]:
         """Return the versions that are kept, the newest (which the name means) first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pandas as pd
@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from omegaml.batches import batches
-from omegaml.errors import Busy, InvalidInput
+from omegaml.errors import Busy, InvalidInput, NotFound
 from omegaml.jsonvalues import plain
 from omegaml.metadata import Metadata
 from omegaml.store import Store
@@ -104,6 +104,7 @@ class OneDataset(_Bulk):
             shapes.COLUMNS,
             shapes.parameter("sort", "Columns to sort by, separated by commas; `-` before one: downwards."),
             *shapes.PAGING,
+            shapes.VERSION,
             shapes.parameter("orient", "How JSON shows rows.", enum=bodies.ORIENTS),
             shapes.parameter("count", "1: say how many rows match the filters, too.", enum=["0", "1"]),
         ],
@@ -158,7 +159,7 @@ class DatasetStatistics(APIView):
 
     @extend_schema(
         operation_id="dataset_statistics",
-        parameters=[*shapes.HEADERS, shapes.FILTERS, shapes.COLUMNS, *shapes.PAGING],
+        parameters=[*shapes.HEADERS, shapes.FILTERS, shapes.COLUMNS, *shapes.PAGING, shapes.VERSION],
         responses={(200, "application/json"): shapes.Statistics, **shapes.failures(404)},
     )
     def get(self, request: Request, name: str = "") -> Response:
@@ -169,7 +170,7 @@ class DatasetStatistics(APIView):
         name = asked_name(request, name)
         page = Page.of(request, 50, 200)
         with platform(request) as om:
-            lazy = selected(table(om.datasets, name), request.query_params)
+            lazy = selected(table(om.datasets, name, _version(request)), request.query_params)
             part, total = chosen(lazy, page.offset, page.limit)
             found = statistics(part)
         has_more = page.offset + len(found["columns"]) < total
@@ -197,12 +198,16 @@ def _statistics_of(name: str) -> str:
     return address("dataset/statistics", name) if "?" in by_path else f"{by_path}statistics/"
 
 
-def table(datasets: Store, name: str) -> Lazy:
+def table(datasets: Store, name: str, version: str | None = None) -> Lazy:
     """The rows of a dataset. Raises NotFound, InvalidInput where it has none."""
-    meta = datasets.metadata(name)
+    meta = datasets.metadata(name, version)
     if meta.kind not in _TABLES:
         raise InvalidInput(f"dataset {name!r} ({meta.kind}) has no rows and columns")
-    return datasets.getl(name)
+    return datasets.getl(name, version=version)
+
+
+def _version(request: Request) -> str | None:
+    return request.query_params.get("version") or None
 
 
 # --- reading
@@ -212,12 +217,13 @@ def read(request: Request, name: str) -> HttpResponseBase:
     """Rows as they are asked for, or a whole object that has none."""
     with ExitStack() as until:
         om = until.enter_context(platform(request))
-        meta = om.datasets.metadata(name)
+        version = _version(request)
+        meta = om.datasets.metadata(name, version)
         if meta.kind == "python.file":
-            return _file(om.datasets, name, until.pop_all())
+            return _file(om.datasets, name, version, until.pop_all())
         if meta.kind not in _TABLES:
-            return Response(_object(om.datasets, name, meta))
-        lazy = selected(om.datasets.getl(name), request.query_params)
+            return Response(_object(om.datasets, name, version, meta))
+        lazy = selected(om.datasets.getl(name, version=version), request.query_params)
         renderer = request.accepted_renderer
         if not isinstance(renderer, downloads.Csv | downloads.Arrow | downloads.Parquet):
             return Response(_page(request, meta, lazy))
@@ -295,23 +301,23 @@ def _check_sort(request: Request, rows: int) -> None:
         )
 
 
-def _file(datasets: Store, name: str, until: ExitStack) -> HttpResponseBase:
+def _file(datasets: Store, name: str, version: str | None, until: ExitStack) -> HttpResponseBase:
     """The bytes of a stored file."""
     with until:
-        file = until.enter_context(datasets.open(name))
+        file = until.enter_context(datasets.open(name, version=version))
         pieces = iter(lambda: file.read(1 << 20), b"")
         media_type = "application/octet-stream"
         return downloads.stream(pieces, media_type, Asked.parse(name).name, until.pop_all())
 
 
-def _object(datasets: Store, name: str, meta: Metadata) -> dict[str, Any]:
+def _object(datasets: Store, name: str, version: str | None, meta: Metadata) -> dict[str, Any]:
     if meta.kind not in _PLAIN:
         raise InvalidInput(f"dataset {name!r} ({meta.kind}) cannot be read by REST")
     if meta.bytes is None or meta.bytes > OBJECT_BYTES:
         raise InvalidInput(
             f"dataset {name!r} ({meta.kind}) is too large to be read as JSON", hint="read it in Python"
         )
-    return {**resource(meta), "data": plain(datasets.get(name))}
+    return {**resource(meta), "data": plain(datasets.get(name, version=version))}
 
 
 # --- changing
@@ -342,12 +348,14 @@ def _stored(datasets: Store, upload: uploads.Upload, name: str, append: bool, on
     for attempt in range(TRIES):
         like = _like(datasets, name) if append else None
         try:
-            datasets.put_parts(upload.parts(like), name, append=append, once=once)
-            return _with_width(datasets, name)
+            meta = datasets.put_parts(upload.parts(like), name, append=append, once=once)
+            break
         except Busy:
             if attempt == TRIES - 1:
                 raise
-    raise AssertionError("unreachable")
+    with suppress(NotFound):  # dropped by somebody else meanwhile
+        meta.kind_meta["width"] = len(datasets.getl(name).columns)
+    return meta
 
 
 def _like(datasets: Store, name: str) -> Any:
@@ -356,12 +364,6 @@ def _like(datasets: Store, name: str) -> Any:
         return None
     lazy = datasets.getl(name)
     return lazy.head(0).get() if datasets.metadata(name).kind == "arrow.table" else lazy._empty()
-
-
-def _with_width(datasets: Store, name: str) -> Metadata:
-    meta = datasets.metadata(name)
-    meta.kind_meta["width"] = len(datasets.getl(name).columns)
-    return meta
 
 
 def drop(request: Request, name: str) -> Response:

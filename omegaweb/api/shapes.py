@@ -137,7 +137,6 @@ HEADERS = [
     OpenApiParameter("Bucket", str, OpenApiParameter.HEADER, description="The bucket; the default one else."),
     OpenApiParameter("Qualifier", str, OpenApiParameter.HEADER, description="The database: `default`."),
 ]
-BY_NAME = parameter("name", "The name, where its last part is a verb of this API.")
 FILTERS = OpenApiParameter(
     "filters",
     {"type": "object", "additionalProperties": {"type": "string"}},
@@ -147,6 +146,7 @@ FILTERS = OpenApiParameter(
     style="form",
     explode=True,
 )
+VERSION = parameter("version", "The number or tag of a kept version, as in `name@version`.")
 COLUMNS = parameter("columns", "Names of columns, separated by commas.")
 PAGING = [
     parameter("limit", "How many at most.", OpenApiTypes.INT),

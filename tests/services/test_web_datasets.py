@@ -315,6 +315,17 @@ def test_datasets_with_any_columns_are_answered_in_every_form(ann: Person, om: A
             assert answer.status_code in (200, 400), (name, query, answer.text)
 
 
+def test_kept_versions_are_read_by_number_and_tag(ann: Person, om: Any) -> None:
+    om.datasets.put(pd.DataFrame({"x": [1]}), "d", tag="first", keep_versions=True)
+    om.datasets.put(pd.DataFrame({"x": [2]}), "d")
+    assert rows(ann.get("dataset/d/")) == [{"x": 2}]
+    for asked in ("d/?version=1", "d/?version=first", "d@first/", "d@1/", "d^/"):
+        assert rows(ann.get(f"dataset/{asked}")) == [{"x": 1}]
+    assert ann.get("dataset/d/statistics/?version=1").json()["columns"][0]["max"] == 1
+    for asked in ("7", "no", "²", "-1", "9" * 400):
+        assert "version" in error(ann.get(f"dataset/d/?version={asked}"), 404)
+
+
 def test_an_empty_dataset_is_a_dataset(ann: Person, om: Any) -> None:
     om.datasets.put(pd.DataFrame({"x": pd.Series([], dtype="int64"), "t": []}), "none")
     assert rows(ann.get("dataset/none/")) == []
