@@ -55,6 +55,10 @@ def run(om: Omega, task: Task, held: Mapping[str, Any] | None = None) -> Any:
             return _run(scope(om, task.bucket), task, held or {})
     except OmegaError:
         raise
+    except UnicodeEncodeError as error:  # JSON can hold half of a pair of surrogates
+        raise InvalidInput(
+            f"{task.action} of {task.name!r}: the data holds text that is no Unicode"
+        ) from error
     except Exception as error:
         raise failed(task, error) from error
 

@@ -88,7 +88,7 @@ def check_types(name: str, x: Any, trained: Iterable[Mapping[str, str]]) -> None
 
 def explain(what: str, error: BaseException, x: Any, traceback: str) -> Mismatch | None:
     """Return what is wrong with the data if that is why `what` raised `error`; None if it is not."""
-    if not isinstance(error, ValueError | TypeError):
+    if not isinstance(error, ValueError | TypeError | OverflowError):
         return None
     said = " ".join(str(error).split())
     for pattern, sentence in _REASONS:
@@ -259,6 +259,8 @@ _REASONS: tuple[tuple[str, str | Callable[[Any, re.Match[str]], str | None] | No
         r"Expected 2D array|Expected a 2-dimensional container",
         _ONE_DIMENSION,
     ),
+    (r"int too large to convert", "X has numbers that are too large"),
+    (r"codec can't encode character", "X holds text that is no Unicode"),
     (r"Found array with 0 sample", "X has no rows"),
     (r"requires y to be passed|missing 1 required positional argument: 'y'", "it needs Y"),
     (

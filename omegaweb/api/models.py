@@ -7,6 +7,8 @@ from typing import Any, BinaryIO, cast
 
 from django.conf import settings
 from django.http import HttpRequest
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.exceptions import MethodNotAllowed, UnsupportedMediaType
 from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.permissions import BasePermission
@@ -22,7 +24,8 @@ from omegaml.metadata import Metadata
 from omegaml.runtime.estimators import check_pipeline
 from omegaml.store.names import check_name
 from omegaweb import audit, roles
-from omegaweb.api import asking, describing
+from omegaweb.api import asking, describing, shapes
+from omegaweb.api import model_shapes as forms
 from omegaweb.api.asking import TooLarge
 from omegaweb.api.listing import Page, listed
 from omegaweb.api.permissions import EditorWrites
@@ -49,14 +52,34 @@ class Models(APIView):
 
     permission_classes = (EditorWrites,)
 
+    @extend_schema(
+        operation_id="model_list",
+        parameters=[
+            *shapes.HEADERS,
+            *shapes.PAGING,
+            shapes.parameter("search", "A text that the names have in them."),
+            shapes.parameter("sort", "name, kind, bytes, created or modified; `-` before it: downwards."),
+            shapes.parameter("name", "Answer as `model/<name>/` does."),
+        ],
+        responses={200: forms.ModelList, **shapes.failures()},
+    )
     def get(self, request: Request) -> Response:
+        """List models. Hidden ones are left out."""
         if request.query_params.get("name"):  # of a name that has a verb of ours in the end
             return Response(_described(request, ""))
-        page = Page.of(request)
+        page, asked = Page.of(request), request.query_params
         with platform(request) as om:
-            found, total = om.models.page(page.offset, page.limit, request.query_params.get("contains", ""))
+            found, total = om.models.page(
+                page.offset, page.limit, asked.get("search", ""), asked.get("sort", "name")
+            )
         return Response(listed(request, page, [describing.brief(meta) for meta in found], total))
 
+    @extend_schema(
+        operation_id="model_make",
+        parameters=shapes.HEADERS,
+        request=forms.NewModel,
+        responses={201: forms.WholeModel, **shapes.failures(409, 503, 504)},
+    )
     def post(self, request: Request) -> Response:
         """`{"name", "pipeline": [["StandardScaler", {}], ["Ridge", {"alpha": 0.5}]]}`; a free name."""
         body = request.data if isinstance(request.data, dict) else {}
@@ -74,6 +97,7 @@ class Models(APIView):
             work.run(task).get()
             return Response(describing.whole(om.models.metadata(name)), status=201)
 
+    @extend_schema(exclude=True)
     def delete(self, request: Request) -> Response:
         return _deleted(request, "")
 
@@ -84,9 +108,21 @@ class Model(APIView):
     permission_classes = (EditorWrites,)
     parser_classes = (FileParser,)
 
+    @extend_schema(
+        operation_id="model_read",
+        parameters=shapes.HEADERS,
+        responses={200: forms.WholeModel, **shapes.failures(404)},
+    )
     def get(self, request: Request, name: str) -> Response:
+        """What is known of a model."""
         return Response(_described(request, name))
 
+    @extend_schema(
+        operation_id="model_store",
+        parameters=shapes.HEADERS,
+        request={"application/octet-stream": OpenApiTypes.BINARY},
+        responses={200: forms.WholeModel, 201: forms.WholeModel, **shapes.failures(413, 415)},
+    )
     def put(self, request: Request, name: str) -> Response:
         """Store the file that `joblib.dump(model, file)` or `pickle.dump` wrote as the next version."""
         check_name(name)
@@ -103,7 +139,13 @@ class Model(APIView):
             meta = om.models.put_encoded(Blob(cast(BinaryIO, body), {"model": about}), name, "sklearn.joblib")
         return Response(describing.whole(meta), status=201 if is_new else 200)
 
+    @extend_schema(
+        operation_id="model_delete",
+        parameters=shapes.HEADERS,
+        responses={204: OpenApiResponse(description="Deleted."), **shapes.failures(404)},
+    )
     def delete(self, request: Request, name: str) -> Response:
+        """Delete a model and its versions."""
         return _deleted(request, name)
 
 
@@ -112,6 +154,11 @@ class Versions(APIView):
 
     permission_classes = (EditorWrites,)
 
+    @extend_schema(
+        operation_id="model_versions",
+        parameters=shapes.HEADERS,
+        responses={200: forms.VersionList, **shapes.failures(404)},
+    )
     def get(self, request: Request, name: str) -> Response:
         with platform(request) as om:
             name = asked_name(request, name)
@@ -125,6 +172,11 @@ class Schema(APIView):
 
     permission_classes = (EditorWrites,)
 
+    @extend_schema(
+        operation_id="model_openapi",
+        parameters=shapes.HEADERS,
+        responses={200: OpenApiTypes.OBJECT, **shapes.failures(404)},
+    )
     def get(self, request: Request, name: str) -> Response:
         with platform(request) as om:
             meta = om.models.metadata(asked_name(request, name))
@@ -137,6 +189,20 @@ class MayAct(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         trains = view.kwargs.get("action") in TRAINS
         return roles.may(request.user, roles.EDITOR if trains else roles.VIEWER)
+
+
+_ASKED: dict[str, Any] = {
+    "parameters": [
+        *shapes.HEADERS,
+        *forms.ASKING,
+        OpenApiParameter("action", str, OpenApiParameter.PATH, enum=ACTIONS),
+    ],
+    "responses": {
+        200: forms.Answer,
+        202: forms.Accepted,
+        **shapes.failures(404, 405, 409, 413, 422, 500, 503, 504),
+    },
+}
 
 
 class Action(APIView):
@@ -157,15 +223,20 @@ class Action(APIView):
         self._began = time.perf_counter()
         return super().dispatch(request, *args, **kwargs)
 
+    @extend_schema(operation_id="model_ask_dataset", request=None, **_ASKED)
     def get(self, request: Request, name: str, action: str) -> Response:
+        """Ask a model about a dataset."""
         if action in TRAINS:
             raise MethodNotAllowed("GET", f"{action} changes the model: use POST")
         return self._act(request, name, action)
 
+    @extend_schema(exclude=True)  # as POST, for the clients that send it so
     def put(self, request: Request, name: str, action: str) -> Response:
         return self._act(request, name, action)
 
+    @extend_schema(operation_id="model_act", request=forms.Values, **_ASKED)
     def post(self, request: Request, name: str, action: str) -> Response:
+        """Ask or train a model; fit and partial_fit answer 202."""
         return self._act(request, name, action)
 
     def _act(self, request: Request, name: str, action: str) -> Response:
@@ -175,6 +246,8 @@ class Action(APIView):
             )
         limit, later = asking.wait(request), asking.is_async(request)
         x, y = asking.inputs(request, name)
+        if y is not None and action not in (*TRAINS, "score"):
+            raise InvalidInput(f"{action} takes no y", hint="leave it out")
         with platform(request) as om:
             work = runtime(request.user, om)
             task = work.task(action, name, x, y, limit=None if later else limit, waiting=not later)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -14,7 +15,8 @@ from omegaml.jsonvalues import plain
 from omegaml.omega import Omega
 from omegaml.runtime.local import LocalRuntime, outcome
 from omegaml.runtime.tasks import Tasks
-from omegaweb.api import asking
+from omegaweb.api import asking, shapes
+from omegaweb.api import model_shapes as forms
 from omegaweb.api.permissions import Viewer
 from omegaweb.api.scope import platform
 from omegaweb.workers.models import Worker
@@ -28,10 +30,21 @@ class Task(APIView):
 
     permission_classes = (Viewer,)
 
+    @extend_schema(
+        operation_id="task_read",
+        parameters=[*shapes.HEADERS, shapes.parameter("wait", "Seconds to wait for its end.", float)],
+        responses={200: forms.Task, **shapes.failures(404)},
+    )
     def get(self, request: Request, id: str) -> Response:
+        """State, result and error of a task."""
         with platform(request) as om:
             return Response(_task(om, id, asking.wait(request, "wait", 0.0)))
 
+    @extend_schema(
+        operation_id="task_cancel",
+        parameters=shapes.HEADERS,
+        responses={200: forms.Task, **shapes.failures(404)},
+    )
     def delete(self, request: Request, id: str) -> Response:
         """Keep the task from running, or stop it; one that has ended stays as it is."""
         with platform(request) as om:
@@ -44,7 +57,13 @@ class Runtime(APIView):
 
     permission_classes = (Viewer,)
 
+    @extend_schema(
+        operation_id="runtime_read",
+        parameters=shapes.HEADERS,
+        responses={200: forms.RuntimeState, **shapes.failures()},
+    )
     def get(self, request: Request) -> Response:
+        """Who is at work, and on what of the caller's."""
         with platform(request) as om:
             waiting = Tasks(om.db, om.mongo_url).waiting()
         workers = [

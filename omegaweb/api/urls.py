@@ -8,7 +8,9 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from omegaweb import access
 from omegaweb.api import config, datasets, errors, models, service, tasks, users, workers
 
-_NAME = "(?P<name>.+?)"  # a name may have / in it; it ends where the first of our verbs is the last part
+_NAME = (
+    r"(?P<name>[\s\S]+?)"  # a name may have / in it; it ends where the first of our verbs is the last part
+)
 _MODELS = [
     path("v1/model/", models.Models.as_view()),
     re_path(rf"^v1/model/{_NAME}/versions/$", models.Versions.as_view()),
@@ -39,5 +41,5 @@ urlpatterns = [
     path("schema/", access.access(access.REST)(SpectacularAPIView.as_view()), name="schema"),
     # split: its script is a file of its own, as our content policy wants it
     path("docs/", access.access(access.REST)(SpectacularSwaggerSplitView.as_view()), name="docs"),
-    re_path(r"^.*$", access.access(access.ANYBODY)(errors.not_found)),
+    re_path(r"^[\s\S]*$", access.access(access.ANYBODY)(errors.not_found)),
 ]

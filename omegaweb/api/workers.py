@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,6 +13,7 @@ from rest_framework.views import APIView
 
 from omegaweb import roles
 from omegaweb.accounts.models import User
+from omegaweb.api import model_shapes as forms
 from omegaweb.api.permissions import Worker as IsWorker
 from omegaweb.provision.sealed import seal
 from omegaweb.workers.models import Worker
@@ -33,6 +35,7 @@ class Accounts(APIView):
 
     permission_classes = (IsWorker,)
 
+    @extend_schema(operation_id="worker_accounts", responses={200: forms.Accounts})
     def get(self, request: Request) -> Response:
         return Response(accounts())
 
@@ -42,6 +45,7 @@ class Workers(APIView):
 
     permission_classes = (IsWorker,)
 
+    @extend_schema(operation_id="worker_join", request=Facts, responses={200: forms.Accounts})
     def post(self, request: Request) -> Response:
         facts = Facts(data=request.data)
         facts.is_valid(raise_exception=True)
@@ -57,6 +61,7 @@ class OneWorker(APIView):
 
     permission_classes = (IsWorker,)
 
+    @extend_schema(operation_id="worker_leave", responses={204: None})
     def delete(self, request: Request, id: str) -> Response:
         Worker.objects.filter(id=id).delete()
         return Response(status=204)

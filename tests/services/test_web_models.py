@@ -165,6 +165,14 @@ def test_what_cannot_be_asked_is_said(om: Omega, ann: Person, runner: WebRunner)
     assert message(ann.call("POST", "model/line/predict/", json={"columns": "x", "data": []}), 400)
     assert message(ann.call("POST", "model/line/predict/?timeout=never", json=body), 400)
     assert ann.get("model/line/fit/?datax=points").status_code == 405
+    for odd, status in (
+        ({"data": [[10**400, 1]]}, 422),
+        ({"data": [["\ud800", 1]]}, 400),
+        ({"data": [[1, 1]], "y": [1]}, 400),
+    ):
+        assert message(ann.call("POST", "model/line/predict/", json=odd), status)
+    assert message(ann.get("model/a%0Ab/predict/?datax=points"), 404)
+    assert ann.get("model/?limit=0").status_code == 200
     evil = {"data": {"$value": "dataset", "name": "points"}}
     assert ann.call("POST", "model/line/predict/", json=evil).status_code == 422
 
