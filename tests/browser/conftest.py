@@ -18,7 +18,7 @@ from tests.services.web_runner import WebRunner
 def browser() -> Iterator[Browser]:
     """Debian's Chromium."""
     if not Path(visits.CHROMIUM).exists():
-        missing = f"there is no browser {visits.CHROMIUM}: apt-get install chromium, or set OMEGA_CHROMIUM"
+        missing = f"there is no browser {visits.CHROMIUM}: apt-get install chromium, or set CHROMIUM"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, Playwright, expect
 
 from tests.services.web_platform import PASSWORD, Person
 
-CHROMIUM = os.environ.get("OMEGA_CHROMIUM", "/usr/bin/chromium")
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 SCREENS = {"desktop": (1280, 800), "phone": (320, 640)}
 SCHEMES = ("light", "dark")
 AXE = Path(__file__).parent / "vendor/axe/axe.min.js"
