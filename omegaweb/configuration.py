@@ -38,6 +38,7 @@ class Configuration:
         signup: open, invite or closed; open on a platform that only this machine reaches, else invite.
         proxies: how many reverse proxies stand in front, whose X-Forwarded-For is believed.
         metrics_folder: where several gunicorn workers put their figures; empty it before they start.
+        own_account: the userid by which the cluster itself works; it can be neither removed nor disabled.
         max_model_bytes: the largest file of a model that is taken.
     """
 
@@ -54,6 +55,7 @@ class Configuration:
     signup: str = ""
     proxies: int = 0
     metrics_folder: str = ""
+    own_account: str = ""
     max_model_bytes: int = 1 << 30
 
     @property

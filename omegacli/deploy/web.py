@@ -17,7 +17,7 @@ import yaml
 
 from omegacli.deploy import supervisor
 from omegacli.deploy.secrets import Secrets
-from omegacli.deploy.spec import ClusterSpec
+from omegacli.deploy.spec import ACCOUNT, ClusterSpec
 from omegaml import __version__, admin
 from omegaml.errors import OmegaError, Unavailable
 
@@ -56,6 +56,7 @@ def configuration(spec: ClusterSpec, secrets: Secrets) -> str:
         "mongo_server": server,
         "mongo_host": server,
         "url": url(spec),
+        "own_account": ACCOUNT,
     }
     return str(yaml.safe_dump(values, sort_keys=False, width=4096, allow_unicode=True))
 

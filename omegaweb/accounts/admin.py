@@ -41,13 +41,13 @@ class AccountAdmin(UserAdmin):
         return (*self.readonly_fields, "username") if obj else self.readonly_fields
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, Any]:
-        """What would go; the last administrator is protected."""
+        """What would go; who is needed is protected, and of all administrators at once the last ones."""
         objects, count, missing, protected = super().get_deleted_objects(objs, request)
-        going = {user.pk for user in objs}
+        going = User.objects.filter(pk__in=[user.pk for user in objs])
         administrators = User.objects.filter(role=ADMIN, is_active=True)
-        if not administrators.exclude(pk__in=going).exists():
-            protected = [*protected, *(str(user) for user in administrators.filter(pk__in=going))]
-        return objects, count, missing, protected
+        are_all = not administrators.exclude(pk__in=going).exists()
+        kept = [str(user) for user in going if user.needed or (are_all and user.role == ADMIN)]
+        return objects, count, missing, [*protected, *kept]
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         audit.record("admin.changed", request, object=f"account {obj}")

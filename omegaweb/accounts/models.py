@@ -7,6 +7,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.core.exceptions import ValidationError
@@ -98,16 +99,19 @@ class User(AbstractBaseUser, PermissionsMixin):
         return bool(self.role == roles.ADMIN)
 
     @property
-    def is_last_administrator(self) -> bool:
-        """Whether without this account, as it is stored, nobody could administer the platform."""
+    def needed(self) -> str:
+        """Why this account, as it is stored, must stay an enabled administrator; "" where it need not."""
+        if self.username == settings.CONFIGURATION.own_account:
+            return "the account by which the cluster itself works"
         administrators = User.objects.filter(role=roles.ADMIN, is_active=True)
-        return list(administrators.values_list("pk", flat=True)[:2]) == [self.pk]
+        is_last = list(administrators.values_list("pk", flat=True)[:2]) == [self.pk]
+        return "the last administrator" if is_last else ""
 
     def clean(self) -> None:
         super().clean()
         self.email = (self.email or "").strip().lower() or None  # '' would be the same for two
-        if not (self.is_active and self.role == roles.ADMIN) and self.pk and self.is_last_administrator:
-            raise ValidationError("The last administrator stays enabled and administrator.")
+        if not (self.is_active and self.role == roles.ADMIN) and self.pk and self.needed:
+            raise ValidationError(f"{self} is {self.needed}: it stays enabled and administrator.")
 
     def __str__(self) -> str:
         return str(self.username)

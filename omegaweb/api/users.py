@@ -137,8 +137,8 @@ class OneUser(APIView):
         with _administrators():
             user.refresh_from_db()
             ends = changes.get("role", user.role) != roles.ADMIN or not changes.get("enabled", True)
-            if ends and user.is_last_administrator:
-                raise _last(user, "disabled or given another role")
+            if ends and user.needed:
+                raise _needed(user, "disabled or given another role")
             for name, value in changes.items():
                 setattr(user, _FIELDS[name], value)
             user.full_clean()
@@ -155,8 +155,8 @@ class OneUser(APIView):
         user = _account(request, userid)
         data = request.query_params.get("data", "").lower() in ("1", "true", "yes")
         with _administrators():
-            if user.is_last_administrator:
-                raise _last(user, "removed")
+            if user.needed:
+                raise _needed(user, "removed")
             # first, and it fails as a whole: an account that is gone could not be told to try again
             provision.forget(userid, data=data)
             user.delete()
@@ -256,11 +256,9 @@ def _administrators() -> Iterator[None]:
         yield
 
 
-def _last(user: User, done: str) -> Conflict:
-    return Conflict(
-        f"{user} is the last administrator and cannot be {done}",
-        hint="make another account administrator first",
-    )
+def _needed(user: User, done: str) -> Conflict:
+    hint = "make another account administrator first" if "last" in user.needed else None
+    return Conflict(f"{user} is {user.needed} and cannot be {done}", hint=hint)
 
 
 def _taken(userid: str) -> Conflict:

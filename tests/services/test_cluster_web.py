@@ -160,6 +160,16 @@ def test_accounts_keys_and_an_edited_landing_page_survive_down_and_up(
     assert settings(running)["OMEGA_APIKEY"] == key
 
 
+def test_the_account_by_which_the_cluster_works_stays(running: Machine, pages: WebPlatform) -> None:
+    mine, other = config.load(running.config), pages.person()
+    rest.call(mine, "PATCH", f"user/{other.userid}/", {"role": "admin"})
+    for method, data in (("DELETE", None), ("PATCH", {"enabled": False}), ("PATCH", {"role": "viewer"})):
+        answer = other.call(method, "user/admin/", **({"json": data} if data else {}))
+        assert answer.status_code == 409 and "the cluster itself" in answer.text
+    rest.call(mine, "DELETE", f"user/{other.userid}/?data=1")
+    assert running.cluster("up")["ok"]
+
+
 def test_what_was_revoked_with_the_last_key_stays_so_and_the_next_up_makes_new_ones(
     running: Machine, pages: WebPlatform
 ) -> None:
