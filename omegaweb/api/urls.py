@@ -9,7 +9,7 @@ from omegaweb import access
 from omegaweb.api import config, datasets, errors, models, service, tasks, users, workers
 
 _NAME = (
-    r"(?P<name>[\s\S]+?)"  # a name may have / in it; it ends where the first of our verbs is the last part
+    r"(?P<name>[\s\S]+?)"  # a name may have / in it; one of our verbs in the end is none of it
 )
 _MODELS = [
     path("v1/model/", models.Models.as_view()),
