@@ -428,12 +428,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--config", type=Path, required=True, help="YAML file, mode 0600: the database, or the omegaweb"
     )
-    parser.add_argument("--slots", type=int, default=1, help="tasks at a time")
+    parser.add_argument("--slots", type=int, help="tasks at a time; 1, for all accounts one per processor")
     parser.add_argument("--drain", type=float, default=DRAIN, help="seconds to finish tasks in after SIGTERM")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        runner = Runner(accounts_of(read_config(options.config)), max(1, options.slots))
+        accounts = accounts_of(read_config(options.config))
+        # with one slot, one person's training would keep everybody else's models from answering
+        usual = max(2, os.cpu_count() or 1) if accounts.are_several else 1
+        runner = Runner(accounts, max(1, options.slots or usual))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: runner.stop())
         runner.run(options.drain)
