@@ -1,0 +1,177 @@
+"""Reading datasets: a page as JSON, all of it as a stream, and what is known of it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import pandas as pd
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from omegaml.batches import batches
+from omegaml.errors import InvalidInput
+from omegaml.jsonvalues import plain
+from omegaml.metadata import Metadata
+from omegaml.store import Store
+from omegaml.store.names import Asked
+from omegaweb.api import bodies, downloads
+from omegaweb.api.listing import LAST, Page
+from omegaweb.api.scope import address, platform
+from omegaweb.api.selecting import Lazy, is_filtered, is_sorted, selected
+
+MOST_ROWS = 10_000  # of a page
+MOST_CELLS = 500_000
+PAGE_BYTES = 64 << 20
+MOST_SORTED = 1_000_000  # rows that a sort holds the keys of
+OBJECT_BYTES = 4 << 20
+TABLES = (
+    "pandas.dfcolumnar",
+    "pandas.secolumnar",
+    "arrow.table",
+    "polars.frame",
+    "pandas.dfrows",
+    "pandas.serows",
+)
+_PLAIN = ("python.data", "ndarray.bin")  # and nothing else is read here: some kinds of objects run code
+
+
+def resource(meta: Metadata) -> dict[str, Any]:
+    """A dataset without its rows."""
+    return {
+        "data": {"name": meta.name, "kind": meta.kind},
+        "name": meta.name,
+        "kind": meta.kind,
+        "rows": meta.rows,
+        "columns": meta.kind_meta.get("width"),
+        "bytes": meta.bytes,
+        "version": meta.version,
+        "modified": meta.modified,
+        "resource_uri": address("dataset", meta.name),
+    }
+
+
+def statistics_of(name: str) -> str:
+    by_path = address("dataset", name)
+    return address("dataset/statistics", name) if "?" in by_path else f"{by_path}statistics/"
+
+
+def table(datasets: Store, name: str, version: str | None = None) -> Lazy:
+    """The rows of a dataset. Raises NotFound, InvalidInput where it has none."""
+    meta = datasets.metadata(name, version)
+    if meta.kind not in TABLES:
+        raise InvalidInput(f"dataset {name!r} ({meta.kind}) has no rows and columns")
+    return datasets.getl(name, version=version)
+
+
+def version_of(request: Request) -> str | None:
+    return request.query_params.get("version") or None
+
+
+def read(request: Request, name: str) -> HttpResponseBase:
+    """Rows as they are asked for, or a whole object that has none."""
+    with ExitStack() as until:
+        om = until.enter_context(platform(request))
+        version = version_of(request)
+        meta = om.datasets.metadata(name, version)
+        if meta.kind == "python.file":
+            return _file(om.datasets, name, version, until.pop_all())
+        if meta.kind not in TABLES:
+            return Response(_object(om.datasets, name, version, meta))
+        lazy = selected(om.datasets.getl(name, version=version), request.query_params)
+        renderer = request.accepted_renderer
+        if not isinstance(renderer, downloads.Csv | downloads.Arrow | downloads.Parquet):
+            return Response(_page(request, meta, lazy))
+        lazy = _cut(request, lazy)
+        if request.method == "HEAD":
+            return HttpResponse(content_type=renderer.media_type)
+        pieces = renderer.write(batches(lazy))
+        filename = f"{Asked.parse(name).name}.{renderer.format}"
+        return downloads.stream(pieces, renderer.media_type, filename, until.pop_all())
+
+
+def _page(request: Request, meta: Metadata, lazy: Lazy) -> dict[str, Any]:
+    asked = request.query_params
+    orient = bodies.orient_of(asked.get("orient", "records"))
+    width = max(1, len(lazy.columns))
+    most = max(1, min(MOST_ROWS, MOST_CELLS // width))
+    hint = "ask for fewer, or for all as CSV, Arrow or Parquet by the header Accept"
+    page = Page.of(request, min(50, most), most, hint)
+    _check_sort(request, page.offset + page.limit)
+    total = lazy.count() if not is_filtered(asked) or bodies.flag("count", asked.get("count", "0")) else None
+    frame, has_more = _rows(lazy, page)
+    return {
+        "name": meta.name,
+        "kind": meta.kind,
+        **bodies.encoded(frame, orient),
+        "meta": page.meta(request, has_more, total),
+        "resource_uri": address("dataset", meta.name),
+    }
+
+
+def _rows(lazy: Lazy, page: Page) -> tuple[pd.DataFrame, bool]:
+    """The rows of a page, and whether there are more."""
+    found, size = [], 0
+    for chunk in lazy[page.offset : page.offset + page.limit + 1].chunks():
+        frame = _frame(chunk)
+        size += int(frame.memory_usage(deep=True).sum())
+        if size > PAGE_BYTES:
+            raise InvalidInput(
+                f"limit={page.limit}: so many of these rows are too large for a page",
+                hint="ask for fewer, or for all as CSV, Arrow or Parquet by the header Accept",
+            )
+        found.append(frame)
+    frame = pd.concat(found) if found else _frame(lazy._empty())
+    has_more = len(frame) > page.limit
+    frame = frame.head(page.limit)
+    index = getattr(getattr(lazy, "schema", None), "index", None)
+    if index is not None and index.range is not None:
+        frame.index = bodies.row_numbers(frame.index)  # some rows of a range are one, too
+    elif index is not None and not index.names:
+        # Arrow tables have no index, and each part of one begins at 0
+        frame.index = pd.RangeIndex(page.offset, page.offset + len(frame))
+    return frame, has_more
+
+
+def _frame(chunk: Any) -> pd.DataFrame:
+    if not isinstance(chunk, pd.Series):
+        return chunk
+    return chunk.to_frame(name="value" if chunk.name is None else chunk.name)
+
+
+def _cut(request: Request, lazy: Lazy) -> Lazy:
+    """The rows between `offset` and `limit`, where these are given."""
+    page = Page.of(request, LAST, LAST)
+    stop = None if "limit" not in request.query_params else page.offset + page.limit
+    if is_sorted(request.query_params):
+        _check_sort(request, min(stop or LAST, lazy.count()))
+    return lazy if stop is None and not page.offset else lazy[page.offset : stop]
+
+
+def _check_sort(request: Request, rows: int) -> None:
+    if is_sorted(request.query_params) and rows > MOST_SORTED:
+        raise InvalidInput(
+            f"sort: {rows:,} rows are more than are sorted here ({MOST_SORTED:,})",
+            hint="filter, set a limit, or leave sort out",
+        )
+
+
+def _file(datasets: Store, name: str, version: str | None, until: ExitStack) -> HttpResponseBase:
+    """The bytes of a stored file."""
+    with until:
+        file = until.enter_context(datasets.open(name, version=version))
+        pieces = iter(lambda: file.read(1 << 20), b"")
+        media_type = "application/octet-stream"
+        return downloads.stream(pieces, media_type, Asked.parse(name).name, until.pop_all())
+
+
+def _object(datasets: Store, name: str, version: str | None, meta: Metadata) -> dict[str, Any]:
+    if meta.kind not in _PLAIN:
+        raise InvalidInput(f"dataset {name!r} ({meta.kind}) cannot be read by REST")
+    if meta.bytes is None or meta.bytes > OBJECT_BYTES:
+        raise InvalidInput(
+            f"dataset {name!r} ({meta.kind}) is too large to be read as JSON", hint="read it in Python"
+        )
+    return {**resource(meta), "data": plain(datasets.get(name, version=version))}

@@ -1,0 +1,73 @@
+"""Storing and deleting datasets."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from omegaml.errors import Busy, InvalidInput, OmegaError
+from omegaml.metadata import Metadata
+from omegaml.store import Store
+from omegaml.store.base import Once
+from omegaml.store.names import check_name
+from omegaweb import audit
+from omegaweb.api import bodies, uploads
+from omegaweb.api.reading import TABLES, resource
+from omegaweb.api.scope import address, platform
+
+TRIES = 10
+_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+
+
+def store(request: Request, name: str) -> Response:
+    """Store the body."""
+    check_name(name)
+    once_key = request.headers.get("Idempotency-Key")
+    if once_key is not None and not _KEY.fullmatch(once_key):
+        raise InvalidInput(
+            "the header Idempotency-Key is no key", hint="1 to 200 characters, without blanks, as a UUID"
+        )
+    with uploads.received(request) as upload, platform(request) as om:
+        is_earlier = bodies.is_earlier(upload.json)
+        said = request.query_params.get("append", upload.json.get("append"))
+        append = is_earlier if said is None else bodies.flag("append", said)
+        existed = om.datasets.exists(name)
+        once = Once(once_key, upload.digest) if once_key is not None and append else None
+        meta = _stored(om.datasets, upload, name, append, once)
+    if is_earlier:
+        return Response(status=204)
+    headers = {} if existed else {"Location": address("dataset", name)}
+    return Response(resource(meta), status=200 if existed else 201, headers=headers)
+
+
+def _stored(datasets: Store, upload: uploads.Upload, name: str, append: bool, once: Once | None) -> Metadata:
+    for attempt in range(TRIES):
+        like = _like(datasets, name) if append else None
+        try:
+            meta = datasets.put_parts(upload.parts(like), name, append=append, once=once)
+            break
+        except Busy:
+            if attempt == TRIES - 1:
+                raise
+    with suppress(OmegaError):  # dropped or replaced by somebody else meanwhile
+        meta.kind_meta["width"] = len(datasets.getl(name).columns)
+    return meta
+
+
+def _like(datasets: Store, name: str) -> Any:
+    """The dataset without its rows, where there is one that rows can be added to."""
+    if not datasets.exists(name) or datasets.metadata(name).kind not in TABLES:
+        return None
+    lazy = datasets.getl(name)
+    return lazy.head(0).get() if datasets.metadata(name).kind == "arrow.table" else lazy._empty()
+
+
+def drop(request: Request, name: str) -> Response:
+    with platform(request) as om:
+        om.datasets.drop(name)
+    audit.record("dataset.deleted", request, object=f"dataset {name}")
+    return Response(status=204)
