@@ -85,7 +85,9 @@ class Users(APIView):
     permission_classes = (Admin,)
 
     @extend_schema(
-        parameters=[OpenApiParameter("limit", int), OpenApiParameter("offset", int)], responses=dict
+        operation_id="v1_user_list",
+        parameters=[OpenApiParameter("limit", int), OpenApiParameter("offset", int)],
+        responses=dict,
     )
     def get(self, request: Request) -> Response:
         limit, offset = _number(request, "limit", 100, 1, MOST), _number(request, "offset", 0, 0, 10**9)

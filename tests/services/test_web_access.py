@@ -22,7 +22,7 @@ ANONYMOUS = [
     "/account/password/reset/<uidb64>/<token>/",
     "/api/v1/ping",
     "/api/v1/ping/",
-    "/api/.*",  # says that there is no such route
+    "/api/[\\s\\S]*",  # says that there is no such route
     "/healthz",
 ]
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
@@ -40,7 +40,7 @@ def filled(route: str, name: str = "sales") -> str:
     path = re.sub(r"<(int:\w+|[\w_]*id)>", "1", route)
     path = re.sub(r"\(\?P<\w+>([a-z_]+)(\|[^)]*)?\)", r"\1", path)
     path = re.sub(r"\(\?P<\w+>[^)]*\)|<[\w:]+>", name, path)
-    return path.replace("\\", "").replace(".*", "nothing")
+    return path.replace(r"[\s\S]*", "nothing").replace("\\", "")
 
 
 def test_every_route_has_a_rule(routes: dict[str, str]) -> None:
@@ -60,7 +60,7 @@ def test_every_other_route_asks_who_is_there(web: WebPlatform, routes: dict[str,
             continue
         for method in _METHODS:
             answer = browser.request(method, web.url + filled(route), allow_redirects=False, timeout=30)
-            if route.startswith("/api/"):
+            if routes[route].startswith("rest: "):
                 assert answer.status_code == 401, f"{method} {route}: {answer.status_code}"
             else:  # the sign-in page, or what has no token of a form
                 signs_in = answer.status_code == 302 and "/login/" in answer.headers["Location"]
@@ -74,7 +74,7 @@ def test_an_editor_is_refused_what_is_for_administrators(routes: dict[str, str],
         if rule == "admin":
             assert ann.page(filled(route)).status_code in (403, 404), route
         if rule in ("rest: Admin", "rest: Worker"):
-            answer = ann.get(filled(route).removeprefix("/api/v1/"))
+            answer = requests.get(ann.web.url + filled(route), headers=ann.login, timeout=30)
             assert answer.status_code == 403 and answer.json()["error"]["code"] == "FORBIDDEN", route
 
 

@@ -15,16 +15,15 @@ pytestmark = pytest.mark.once
 def test_figures_count_requests_by_route_and_are_for_administrators(
     web: WebPlatform, ann: Person, boss: Person
 ) -> None:
-    login = {"Authorization": f"{boss.userid}:{boss.key}"}
     assert ann.settings and ann.get("dataset/no_such_dataset/").status_code == 404
-    answer = requests.get(f"{web.url}/metrics", headers=login)
+    answer = requests.get(f"{web.url}/metrics", headers=boss.login)
     assert answer.status_code == 200 and answer.headers["Content-Type"].startswith("text/plain")
     counted = [line for line in answer.text.splitlines() if line.startswith("omegaweb_requests_total")]
     assert any('route="api/v1/config/"' in line and 'status="200"' in line for line in counted)
     assert "no_such_dataset" not in answer.text and ann.userid not in answer.text
     accounts = next(line for line in answer.text.splitlines() if line.startswith("omegaweb_accounts "))
     assert float(accounts.split()[1]) >= 2
-    refused = requests.get(f"{web.url}/metrics", headers={"Authorization": f"{ann.userid}:{ann.key}"})
+    refused = requests.get(f"{web.url}/metrics", headers=ann.login)
     assert refused.status_code == 403
     assert requests.get(f"{web.url}/metrics").status_code == 401
 

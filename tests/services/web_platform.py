@@ -33,9 +33,13 @@ class Person:
     key: str
     browser: requests.Session
 
+    @property
+    def login(self) -> dict[str, str]:
+        return {"Authorization": f"{self.userid}:{self.key}"}
+
     def call(self, method: str, route: str, **how: Any) -> requests.Response:
         """Call a REST route, given from below /api/v1/, with the key."""
-        headers = {"Authorization": f"{self.userid}:{self.key}", **how.pop("headers", {})}
+        headers = {**self.login, **how.pop("headers", {})}
         return requests.request(method, f"{self.web.url}/api/v1/{route}", headers=headers, timeout=60, **how)
 
     def get(self, route: str, **how: Any) -> requests.Response:
