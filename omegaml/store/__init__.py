@@ -71,7 +71,7 @@ class Store:
             replace: False refuses a name that exists.
             format: a backend's name, as "rows" or "columnar", where several can store the object.
             attributes: kept with the object, merged into those it has.
-            index: columns to index, where the format has indexes (rows).
+            index: columns and index levels to index, where the format has indexes (rows).
             tag: a name for this version (`get("name@tag")`).
             keep_versions: keep what is replaced as a version. Models always do, datasets once asked for.
             replaces: what `metadata(name)` said; if the object is another one or another version by now,
