@@ -235,6 +235,8 @@ class Store:
             payloads = (_with_index(self._encode(backend, part, name), index) for part in parts)
             added = storage.append(payloads, old)
             sets = {**{f"attributes.{k}": v for k, v in (attributes or {}).items()}, "modified": now()}
+            if old.get("format", backend.format) < backend.format:
+                sets["format"] = backend.format  # an older version must see that it cannot read what is added
             change = {**added.change, "$set": {**added.change.get("$set", {}), **sets}}
             new = self.catalog.update(old, added.match, {k: v for k, v in change.items() if v})
             if new is not None:
