@@ -188,6 +188,13 @@ INDEXES: dict[str, Any] = {
 }
 
 
+def test_an_import_of_what_no_export_wrote_says_what_is_missing(cli: Cli) -> None:
+    (cli.folder / "empty").mkdir()
+    assert "empty has no index.json" in cli.error("datasets", "import", "empty")[1]
+    for name in ("t.csv", "nowhere"):
+        assert f"{name} is no folder" in cli.error("datasets", "import", name)[1]
+
+
 @pytest.mark.parametrize("case", INDEXES)
 def test_an_index_that_reaches_out_of_its_folder_is_refused(cli: Cli, case: str) -> None:
     (cli.folder / "secret").write_text("s")

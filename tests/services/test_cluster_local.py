@@ -846,6 +846,9 @@ def test_a_full_disk_is_named_nothing_half_written_is_seen_and_work_goes_on_when
         for row in rows:
             assert row["status"] == "fail" and "is full" in row["message"] and "free" in row["hint"]
         assert om.status()["mongodb"]["code"] == "STORAGE_FULL"
+        script = [sys.executable, "-c", "import omegaml as om; om.datasets.list()"]
+        done = subprocess.run(script, env=place.environment, cwd=place.home, capture_output=True, text=True)
+        assert "StorageFull" in done.stderr and full in done.stderr
         os.kill(supervisor, signal.SIGCONT)
         assert "full" in place.cluster("up", code=9)["error"]["message"]
         filler.unlink()
