@@ -72,6 +72,9 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
                 raise ValueError(f"{entry['file']} has no name")
         if len({entry["name"] for entry in entries}) < len(entries):
             raise ValueError("a name is there twice")
+    except (FileNotFoundError, NotADirectoryError):
+        missing = "has no " + INDEX if folder.is_dir() else "is no folder"
+        raise InvalidInput(f"{folder} {missing}", hint="make one with `omegacli datasets export`") from None
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise InvalidInput(
             f"{folder} holds no usable {INDEX}: {e}", hint="make one with `omegacli datasets export`"

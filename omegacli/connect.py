@@ -9,7 +9,10 @@ from omegacli import console
 from omegaml import config as settings
 
 if TYPE_CHECKING:
+    from omegaml.errors import OmegaError
     from omegaml.omega import Omega
+
+_opened: tuple[console.Options, Omega] | None = None
 
 
 def config() -> settings.Config:
@@ -25,9 +28,19 @@ def config_file() -> settings.ConfigFile:
 
 def omega() -> Omega:
     """Return omega|ml as this command line asks for it; the connection is made on first use."""
+    global _opened
     from omegaml.omega import Omega
 
-    return Omega(config())
+    om = Omega(config())
+    _opened = console.options, om
+    return om
+
+
+def explained(error: OmegaError) -> OmegaError:
+    """Return the error with which a command ends, or the reason behind it where this machine knows it."""
+    if _opened is None or _opened[0] is not console.options:  # the command had to do with no platform
+        return error
+    return _opened[1].explained(error)
 
 
 def _path() -> Path | None:

@@ -339,9 +339,18 @@ def _fields(data: Mapping[str, Any]) -> None:
         for key, value in data.items():
             _out(f"{key}\t{_cell(value)}")
         return
-    width = max((len(str(key)) for key in data), default=0)
+    tables = {key: value for key, value in data.items() if _is_table(value)}
+    width = max((len(str(key)) for key in data if key not in tables), default=0)
     for key, value in data.items():
-        _out(f"{_paint(f'{key!s:<{width}}', '1', sys.stdout)}  {_cell(value)}")
+        if key not in tables:
+            _out(f"{_paint(f'{key!s:<{width}}', '1', sys.stdout)}  {_cell(value)}")
+    for key, rows in tables.items():
+        _out(f"\n{_paint(str(key), '1', sys.stdout)}")
+        _table(rows, list(rows[0]))
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
 
 
 def _cell(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -63,24 +64,27 @@ def _parts(
         compression.unpacked(stream, name) as unpacked,
     ):
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        text: io.RawIOBase = _Utf8(
+        text = _Utf8(
             _checked_text(unpacked, name, options),
             name,
             str(options.pop("encoding", None) or "utf-8"),
             str(options.pop("encoding_errors", None) or "strict"),
         )
+        if options["sep"] is None:
+            options["sep"] = _sniffed(text.first_row(options), name)
         layout = evenrows.layout(options)
+        source: io.RawIOBase = text
         if layout is not None:
-            text = evenrows.EvenRows(text, name, layout)
-        elif len(str(options["sep"])) > 1 or options["sep"] is None or rows is not None:
+            source = evenrows.EvenRows(text, name, layout)
+        elif rows is not None:
             # for parts, the other engine of pandas cuts surplus fields where they begin one
             options.setdefault("engine", "python")
-        buffered = io.BufferedReader(text, evenrows.BLOCK)
+        buffered = io.BufferedReader(source, evenrows.BLOCK)
         if rows is None:
             yield iter([pd.read_csv(buffered, **options)])
         else:
             found = pd.read_csv(buffered, chunksize=rows, **options)
-            is_numbered = options["index_col"] is False
+            is_numbered = options["index_col"] is False or options["index_col"] is None
             yield (part.reset_index(drop=True) if is_numbered else part for part in found)
 
 
@@ -105,7 +109,7 @@ def _translated(name: str) -> Iterator[None]:
         raise InvalidInput(
             f"{name} is not an even table: {text}", hint="mend that line, or set --csv sep=';'"
         ) from None
-    except (LookupError, TypeError, ValueError) as e:
+    except (LookupError, TypeError, ValueError, re.error) as e:
         text = " ".join(str(e).split())
         raise InvalidInput(f"{name} cannot be read as CSV: {text}", hint="check the --csv options") from None
 
@@ -123,6 +127,10 @@ def _checked(given: Mapping[str, Any], separator: str) -> dict[str, Any]:
             raise InvalidInput(
                 "--csv compression is not needed", hint="leave it out: files tell it themselves"
             )
+        if key == "dialect":
+            raise InvalidInput(
+                "--csv dialect is not taken", hint="name its parts: sep, quotechar, escapechar, doublequote"
+            )
         if key == "chunksize":
             raise InvalidInput("--csv chunksize is a flag of its own", hint=f"--chunksize {given[key]}")
         if key not in known:
@@ -132,8 +140,31 @@ def _checked(given: Mapping[str, Any], separator: str) -> dict[str, Any]:
     options = dict(given)
     if "delimiter" in options:
         options["sep"] = options.pop("delimiter")
+    options = {"sep": separator, **options}
+    if options.pop("delim_whitespace", False):
+        options["sep"] = r"\s+"
+    sep = options["sep"]
+    # what pandas leaves to its other engine, which it would warn of
+    if sep is None or len(str(sep)) > 1 or not str(sep).isascii() or options.get("skipfooter"):
+        if options.get("engine", "python") != "python":
+            raise InvalidInput(
+                f"--csv engine={options['engine']} cannot split by {sep!r} or skip a footer",
+                hint="leave engine out",
+            )
+        options["engine"] = "python"
     # without index_col, pandas takes surplus fields for an index; with it, it warns that it would drop them
-    return {"sep": separator, "index_col": False, **options}
+    is_index_free = isinstance(options.get("header"), list | tuple)  # with several there can be no False
+    return {"index_col": None if is_index_free else False, **options}
+
+
+def _sniffed(row: str, name: str) -> str:
+    """The separator that a row looks to have. Raises InvalidInput."""
+    import csv
+
+    try:
+        return csv.Sniffer().sniff(row).delimiter
+    except csv.Error:
+        raise InvalidInput(f"{name} does not show its separator", hint="name it, as --csv sep=';'") from None
 
 
 def _checked_text(stream: io.BufferedReader, name: str, options: dict[str, Any]) -> io.BufferedReader:
@@ -167,6 +198,23 @@ class _Utf8(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def first_row(self, options: Mapping[str, Any]) -> str:
+        """The first line that is neither skipped nor blank nor a comment; it can still be read."""
+        skipped, comment = options.get("skiprows") or 0, options.get("comment") or "\n"
+        skipped = range(skipped) if isinstance(skipped, int) else skipped
+        ended = False
+        while True:
+            lines = re.split(rb"\r\n|[\r\n]", self._left.removeprefix(b"\xef\xbb\xbf"))
+            for number, line in enumerate(lines if ended else lines[:-1]):
+                text = line.decode(errors="replace").partition(comment)[0]
+                if number not in skipped and text.strip():
+                    return text
+            if ended:
+                return ""
+            piece = self._stream.read(evenrows.BLOCK)
+            self._left += self._recoded(piece)
+            ended = not piece
 
     def readinto(self, buffer: Any) -> int:
         data = self._left

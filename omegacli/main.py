@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from omegacli import console
-from omegaml.errors import InvalidInput, OmegaError, StorageFull
+from omegaml.errors import InvalidInput, OmegaError, StorageFull, Unavailable
 
 if TYPE_CHECKING:
     import typer
@@ -248,6 +248,10 @@ def _report(exc: BaseException) -> int:
     if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
         exc = StorageFull("no space left for the output", hint="free some space, then try again")
         _drop_output()
+    if isinstance(exc, Unavailable):
+        from omegacli import connect
+
+        exc = connect.explained(exc)
     if isinstance(exc, OmegaError):
         console.fail(exc.code, exc.exit_code, exc.message, exc.hint, exc.retry, exc.details)
         return exc.exit_code

@@ -19,6 +19,7 @@ from omegaml.errors import ConfigInvalid, InvalidInput, NotFound, StorageFull
 
 CURRENT = "current-context"
 CONTEXTS = "contexts"
+CLUSTER = "cluster"  # in a context: the root of the cluster on this machine that it belongs to
 
 
 @dataclass(frozen=True)

@@ -73,15 +73,16 @@ def aggregate(frames: Iterable[pd.DataFrame], keys: int, plan: Sequence[tuple[in
         plan: (position of the column, function) of each result column.
     Raises: InvalidInput for a function that a column's type does not have.
     """
-    groups = _Plain(keys, 0, "size")
-    partials = [_Plain(keys, i, f) if f in _COMBINE else _OTHERS[f](keys, i) for i, f in plan]
+    partials = [_Plain(i, f) if f in _COMBINE else _OTHERS[f](i) for i, f in plan]
+    groups = next((p for p in partials if p.has_all), None) or _Plain(0, "size")
     nothing: pd.DataFrame | None = None
     try:
         for frame in frames:
-            frame = _coded(frame, keys)
+            frame = frame.set_axis(range(frame.shape[1]), axis=1)
             nothing = frame.iloc[:0] if nothing is None else nothing
-            for partial in (groups, *partials):
-                partial.add(frame)
+            by = _Keys(frame, keys)
+            for partial in dict.fromkeys([groups, *partials]):
+                partial.add(frame[partial.position], by)
         if not groups.stack:
             assert nothing is not None
             return _of_nothing(nothing, keys, plan)
@@ -112,21 +113,35 @@ def _aligned(found: pd.Series, index: pd.Index, **fill: int) -> pd.Series:
     return found if found.index.equals(index) else found.reindex(index, **fill)
 
 
-def _coded(frame: pd.DataFrame, keys: int) -> pd.DataFrame:
-    """Look the objects of a single key up once, and not again for every result column."""
-    frame = frame.copy(deep=False)
-    frame.columns = range(frame.shape[1])
-    if keys != 1 or frame[0].dtype != object or not len(frame):
-        return frame
-    codes, found = pd.factorize(frame[0].to_numpy(), use_na_sentinel=True)
-    frame[0] = pd.Categorical.from_codes(codes, pd.Index(found, dtype=object), validate=False)
-    frame.attrs["coded"] = True
-    return frame
+class _Keys:
+    """The keys of a frame's rows; the objects of a single key are looked up once for all result columns."""
+
+    def __init__(self, frame: pd.DataFrame, keys: int) -> None:
+        self.columns = [frame[k] for k in range(keys)]
+        key = frame[0]
+        self.is_coded = (
+            keys == 1 and len(key) > 0 and (key.dtype == object or frame.attrs.get("coded", False))
+        )
+        if self.is_coded and not _is_dense(key.array):
+            codes, found = pd.factorize(key, use_na_sentinel=True)
+            dense = pd.Categorical.from_codes(codes, pd.Index(found, dtype=object), validate=False)
+            self.columns = [pd.Series(dense, index=key.index, copy=False)]
+
+    def group(self, values: pd.Series) -> Any:
+        # where every category is there, pandas takes their codes as they are and need not look for them
+        return _grouped(values, self.columns, sort=self.is_coded, observed=not self.is_coded)
 
 
-def _grouped(values: pd.Series, by: list[pd.Series], sort: bool = False) -> Any:
+def _is_dense(key: Any) -> bool:
+    """Whether a key is of categories, and each of them is there."""
+    if not isinstance(key, pd.Categorical):
+        return False
+    return bool(np.bincount(key.codes + 1, minlength=len(key.categories) + 1)[1:].all())
+
+
+def _grouped(values: pd.Series, by: list[pd.Series], sort: bool = False, observed: bool = True) -> Any:
     # without names: pandas 2 would look a key's name up in the values
-    return values.groupby([key.rename(None) for key in by], sort=sort, observed=True, dropna=True)
+    return values.groupby([key.rename(None) for key in by], sort=sort, observed=observed, dropna=True)
 
 
 def _regrouped(stacked: pd.DataFrame | pd.Series, sort: bool = False) -> Any:
@@ -137,20 +152,21 @@ def _regrouped(stacked: pd.DataFrame | pd.Series, sort: bool = False) -> Any:
 class _Partial:
     """Reduces frames to a row per group, and stacked rows to fewer."""
 
-    def __init__(self, keys: int, position: int) -> None:
-        self.keys, self.position = keys, position
+    has_all = True  # a row of every group, also of one that has only missing values
+
+    def __init__(self, position: int) -> None:
+        self.position = position
         self.stack: list[Any] = []
         self._rows = self._floor = 0
         self.dtype: Any = None
 
-    def add(self, frame: pd.DataFrame) -> None:
-        """Take in one more frame."""
-        values = frame[self.position]
+    def add(self, values: pd.Series, by: _Keys) -> None:
+        """Take in the values of one more frame."""
         self.dtype = values.dtype
-        part = self.reduce(values, [frame[k] for k in range(self.keys)])
+        part = self.reduce(values, by)
         if len(part) == 0:
             return
-        if frame.attrs.get("coded"):
+        if by.is_coded:
             part.index = part.index.astype(object)
         self.stack.append(part)
         self._rows += len(part)
@@ -158,7 +174,7 @@ class _Partial:
             self.stack = [self.combine(pd.concat(self.stack))]
             self._rows = self._floor = len(self.stack[0])
 
-    def reduce(self, values: pd.Series, by: list[pd.Series]) -> Any:
+    def reduce(self, values: pd.Series, by: _Keys) -> Any:
         raise NotImplementedError
 
     def combine(self, stacked: Any, sort: bool = False) -> Any:
@@ -172,14 +188,14 @@ class _Partial:
 class _Plain(_Partial):
     """Functions of which the partial results combine by a function of pandas."""
 
-    def __init__(self, keys: int, position: int, function: str) -> None:
-        super().__init__(keys, position)
+    def __init__(self, position: int, function: str) -> None:
+        super().__init__(position)
         self.function = function
 
-    def reduce(self, values: pd.Series, by: list[pd.Series]) -> pd.Series:
+    def reduce(self, values: pd.Series, by: _Keys) -> pd.Series:
         if self.function == "sum":
             values = values.astype(_WIDER.get(values.dtype.name, values.dtype))
-        return getattr(_grouped(values, by), self.function)()
+        return getattr(by.group(values), self.function)()
 
     def combine(self, stacked: pd.Series, sort: bool = False) -> pd.Series:
         return getattr(_regrouped(stacked, sort), _COMBINE[self.function])()
@@ -193,8 +209,8 @@ class _Plain(_Partial):
 
 
 class _Mean(_Partial):
-    def reduce(self, values: pd.Series, by: list[pd.Series]) -> pd.DataFrame:
-        grouping = _grouped(_real(values), by)
+    def reduce(self, values: pd.Series, by: _Keys) -> pd.DataFrame:
+        grouping = by.group(_real(values))
         return pd.DataFrame({"sum": grouping.sum(), "n": grouping.count()})
 
     def combine(self, stacked: pd.DataFrame, sort: bool = False) -> pd.DataFrame:
@@ -211,8 +227,10 @@ class _Std(_Partial):
     Source: Chan, Golub, LeVeque 1979, Updating formulae and a pairwise algorithm for sample variances.
     """
 
-    def reduce(self, values: pd.Series, by: list[pd.Series]) -> pd.DataFrame:
-        grouping = _grouped(_real(values), by)
+    has_all = False
+
+    def reduce(self, values: pd.Series, by: _Keys) -> pd.DataFrame:
+        grouping = by.group(_real(values))
         n = grouping.count()
         squares = grouping.var(ddof=0) * n
         parts = {"n": n, "mean": grouping.mean(), "squares": squares}
@@ -240,8 +258,11 @@ class _Std(_Partial):
 class _Distinct(_Partial):
     """The distinct values of every group; memory follows their number."""
 
-    def reduce(self, values: pd.Series, by: list[pd.Series]) -> pd.DataFrame:
-        pairs = pd.concat([*by, values], axis=1, keys=range(len(by) + 1))
+    has_all = False
+
+    def reduce(self, values: pd.Series, by: _Keys) -> pd.DataFrame:
+        columns = [*by.columns, values]
+        pairs = pd.concat(columns, axis=1, keys=range(len(columns)))
         return pairs.dropna().drop_duplicates()
 
     def combine(self, stacked: pd.DataFrame, sort: bool = False) -> Any:
@@ -251,11 +272,11 @@ class _Distinct(_Partial):
         if not self.stack:
             return pd.Series(dtype="int64")
         pairs = super().result()
-        sizes = _grouped(pairs[self.keys], [pairs[k] for k in range(self.keys)], sort=True).size()
-        return sizes.astype("int64")
+        *by, values = [pairs[k] for k in pairs]
+        return _grouped(values, by, sort=True).size().astype("int64")
 
 
-_OTHERS: dict[str, Callable[[int, int], _Partial]] = {"mean": _Mean, "std": _Std, "nunique": _Distinct}
+_OTHERS: dict[str, Callable[[int], _Partial]] = {"mean": _Mean, "std": _Std, "nunique": _Distinct}
 
 _FLOATS = {"float16": "float64", "float32": "float64", "Float32": "Float64"}
 _WIDER = {

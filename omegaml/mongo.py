@@ -165,9 +165,10 @@ def translate(e: errors.PyMongoError, url: str = "") -> OmegaError:
     if isinstance(e, errors.DuplicateKeyError):
         return Conflict("an object of that name was made meanwhile", hint="try again")
     if isinstance(e, errors.ConnectionFailure):
-        return Unavailable(
-            f"no MongoDB server answers at {where}", hint="start one with `omegacli cluster up`"
-        )
+        from omegaml import diskfull  # reads the configuration, which only a failure is worth
+
+        hint = "start one with `omegacli cluster up`"
+        return diskfull.explained(Unavailable(f"no MongoDB server answers at {where}", hint=hint), url)
     if isinstance(e, errors.DocumentTooLarge):
         return InvalidInput("the object does not fit a MongoDB document of 16 MB")
     if isinstance(e, errors.InvalidURI | errors.ConfigurationError | errors.InvalidName):

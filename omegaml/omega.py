@@ -107,7 +107,7 @@ class Omega:
         """Return what answers and what does not.
 
         `{"context", "bucket", "mongodb": {"ok", "address", "version"}, "runtime": {...}}`; where the database
-        does not answer, `{"context", "bucket", "mongodb": {"ok", "error", "hint"}}`.
+        does not answer, `{"context", "bucket", "mongodb": {"ok", "error", "hint", "code"}}`.
         """
         from omegaml import mongo
 
@@ -118,10 +118,18 @@ class Omega:
                 self.db.command("ping")
             state["mongodb"] = {"ok": True, "address": mongo.address(self.mongo_url), "version": version}
         except OmegaError as e:
-            state["mongodb"] = {"ok": False, "error": e.message, "hint": e.hint}
+            e = self.explained(e)
+            state["mongodb"] = {"ok": False, "error": e.message, "hint": e.hint, "code": e.code}
             return state
         state["runtime"] = self.runtime.status()
         return state
+
+    def explained(self, error: OmegaError) -> OmegaError:
+        """Return an error of this platform, or StorageFull where a full disk is behind it."""
+        from omegaml import diskfull
+
+        url = self._mongo_url or self.config.get("OMEGA_MONGO_URL") or ""
+        return diskfull.explained(error, url, settings.ConfigFile(self.config.path))
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""

@@ -246,6 +246,21 @@ def predict_proba(
     _call("predict_proba", name, x, None, async_, result, replace, param, local, require)
 
 
+@app.command("decision-function")
+def decision_function(
+    name: Name,
+    x: X,
+    async_: Async = False,
+    result: Result = None,
+    replace: Replace = False,
+    param: Param = None,
+    local: Local = False,
+    require: Require = None,
+) -> None:
+    """Show how sure model NAME is of each row of X, as its decision function says."""
+    _call("decision_function", name, x, None, async_, result, replace, param, local, require)
+
+
 @app.command()
 def score(
     name: Name,
@@ -277,6 +292,36 @@ def transform(
     _call("transform", name, x, None, async_, result, replace, param, local, require)
 
 
+@app.command()
+def gridsearch(
+    name: Name,
+    x: X,
+    grid: Annotated[
+        str,
+        typer.Option(
+            "--grid",
+            metavar="JSON|FILE|-",
+            help="The values to try, as '{\"alpha\": [0.1, 1]}', a file of that, or standard input.",
+        ),
+    ],
+    y: OptionalY = None,
+    async_: Async = False,
+    result: Result = None,
+    replace: Replace = False,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="K=V", help="Argument of scikit-learn's GridSearchCV, as cv=3."),
+    ] = None,
+    local: Local = False,
+    require: Require = None,
+) -> None:
+    """Try model NAME with all values of a grid on X and Y; the best one, fitted, is its next version."""
+    if grid == "-" and "-" in (x, y):
+        raise InvalidInput("standard input can be read once", hint="give the grid or the data as a file")
+    tried = {"parameters": _grid(grid)}
+    _call("gridsearch", name, x, y, async_, result, replace, param, local, require, tried)
+
+
 def _call(
     action: str,
     name: str,
@@ -288,6 +333,7 @@ def _call(
     param: list[str] | None,
     local: bool,
     require: str | None,
+    more: dict[str, Any] | None = None,
 ) -> None:
     if async_ and local:
         raise InvalidInput("--async and --local exclude each other", hint="leave one out")
@@ -297,7 +343,7 @@ def _call(
             hint="leave --require out, or see `omegacli runtime status`",
         )
     om = connect.omega()
-    params = literals.pairs(param, "--param")
+    params = {**literals.pairs(param, "--param"), **(more or {})}
     if result is not None and not replace and om.datasets.exists(result):
         raise Conflict(f"there is a dataset {result!r} already", hint="add --replace, or choose another name")
     if console.options.dry_run:
@@ -308,7 +354,8 @@ def _call(
         return
     given = [_data(om, word) for word in ([x] if y is None else [x, y])]
     schema = f"models.{action.replace('_', '-')}"
-    answer = om.runtime.model(name).call(action, *given, result=result, async_=async_, **params)
+    limit = None if async_ else console.options.timeout
+    answer = om.runtime.model(name, limit=limit).call(action, *given, result=result, async_=async_, **params)
     if async_:
         console.show(schema, {"task": answer.id, "status": answer.status}, text=answer.id)
         console.say(f"hint: omegacli runtime result {answer.id}")
@@ -321,6 +368,30 @@ def _data(om: Any, word: str) -> Any:
     if word == "-" or (Path(word).suffix and Path(word).is_file() and not om.datasets.exists(word)):
         return transfer.read_file(word, "csv" if word == "-" else None)
     return word
+
+
+def _grid(source: str) -> Any:
+    """The values to try: `{parameter: [value, ...]}`, or a list of those."""
+    import json
+
+    called = {"-": "standard input"}.get(source, source)
+    if source.lstrip()[:1] in ("{", "["):
+        called, data = "--grid", source.encode()
+    else:
+        with transfer.source(source, "json") as stream:
+            data = stream.read()
+    hint = """as in '{"alpha": [0.1, 1]}'"""
+    try:
+        grid = json.loads(data)
+    except ValueError as e:
+        raise InvalidInput(f"{called} is no JSON: {e}", hint=hint) from None
+    grids = grid if isinstance(grid, list) else [grid]
+    if not grids or not all(isinstance(one, dict) and one for one in grids):
+        raise InvalidInput(f"{called} holds no values to try", hint=hint)
+    for parameter, values in (pair for one in grids for pair in one.items()):
+        if not isinstance(values, list) or not values:
+            raise InvalidInput(f"{called}: {parameter!r} needs a list of the values to try", hint=hint)
+    return grid
 
 
 def _version(text: str | None) -> Any:

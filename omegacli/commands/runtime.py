@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 import typer
 
 from omegacli import answers, connect, console
-from omegaml.errors import TimedOut, Unavailable
+from omegaml.errors import Conflict, TimedOut, Unavailable
 
 app = typer.Typer()
 
@@ -52,6 +53,36 @@ def result(
         raise TimedOut(f"task {id} is {promise.status}", hint=f"omegacli runtime result {id}")
     answer = promise.get(60.0 if console.options.timeout is None else console.options.timeout)
     answers.show("runtime.result", answer)
+
+
+@app.command()
+def cancel(id: Annotated[str, typer.Argument(help="The task's id, as --async printed it.")]) -> None:
+    """Keep task ID from running, or stop it, waiting up to --timeout seconds (30) for its end.
+
+    A task that was cancelled before is one; one that ended otherwise is a conflict (5).
+    """
+    promise = connect.omega().runtime.promise(id)
+    if console.options.dry_run:
+        console.plan("runtime.cancel", f"cancel task {id}, which is {promise.status}", task=id)
+        return
+    promise.cancel()
+    deadline = time.monotonic() + (30.0 if console.options.timeout is None else console.options.timeout)
+    while not promise.done():
+        if time.monotonic() > deadline:
+            raise TimedOut(
+                f"task {id} was told to stop and has not ended yet", hint=f"omegacli runtime cancel {id}"
+            )
+        time.sleep(0.1)
+    status = promise.status
+    if status != "cancelled":
+        raise Conflict(
+            f"task {id} had ended already: {status}",
+            hint=f"omegacli runtime result {id}",
+            task=id,
+            status=status,
+        )
+    console.show("runtime.cancel", {"task": id, "status": status}, text="")
+    console.say(f"cancelled {id}")
 
 
 def _status(data: dict[str, Any]) -> str:

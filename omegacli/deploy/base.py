@@ -105,7 +105,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class ServiceState:
-    """One service as it is now. `state` is running, starting, stopped or failed (it ends again and again)."""
+    """One service as it is now.
+
+    Attributes:
+        state: running, starting, stopped or failed (it ends again and again).
+        code: name of the error that keeps it from running, as STORAGE_FULL, where that is known.
+    """
 
     name: str
     state: str
@@ -114,6 +119,7 @@ class ServiceState:
     restarts: int = 0
     since: str | None = None
     message: str = ""
+    code: str | None = None
 
 
 @dataclass(frozen=True)

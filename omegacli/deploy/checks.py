@@ -12,11 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from omegacli.deploy import mongod, observe, processes, secrets, supervisor, web
+from omegacli.deploy import mongod, processes, secrets, supervisor, web
 from omegacli.deploy.base import Layout
-from omegacli.deploy.spec import ACCOUNT, CLUSTER, ClusterSpec
-from omegaml import config
-from omegaml.errors import OmegaError
+from omegacli.deploy.spec import ACCOUNT, ClusterSpec
+from omegaml import config, diskfull
+from omegaml.config import CLUSTER
+from omegaml.errors import OmegaError, Unavailable
 
 RUNNER_MODULE = "omegaml.runtime.runner"
 _GIB = 2**30
@@ -146,7 +147,7 @@ def check_disk(spec: ClusterSpec) -> Check:
     free = shutil.disk_usage(_existing(spec.root)).free
     message = f"{free / _GIB:.1f} GiB free where {spec.root} lies"
     hint = "free some, or choose another --root"
-    if free < observe.NOTHING_FREE:
+    if free < diskfull.NOTHING_FREE:
         return Check("local.disk", "fail", f"the disk of {spec.root} is full", "free at least 1 GiB")
     if free < _LEAST_FREE and not _has_data(spec):
         return Check("local.disk", "fail", f"only {message}; 1 GiB is needed", hint)
@@ -237,6 +238,8 @@ def check_server(spec: ClusterSpec) -> Check:
             admin.account_url(f"127.0.0.1:{spec.ports.mongodb}", ACCOUNT, password), timeout=2.0
         )
     except OmegaError as error:
+        if isinstance(error, Unavailable) and (full := diskfull.reason(spec.root)):
+            return Check("local.server", "fail", f"MongoDB does not answer: {full}", diskfull.HINT)
         return Check("local.server", "fail", error.message, error.hint)
     return Check("local.server", "ok", f"MongoDB {found} answers on port {spec.ports.mongodb}")
 

@@ -16,10 +16,11 @@ import yaml
 
 from omegacli.deploy import backup, checks, mongod, observe, processes, secrets, spec, supervisor, web
 from omegacli.deploy.base import Status, locked, make_dir, read_text, write_file
-from omegacli.deploy.spec import ACCOUNT, CLUSTER, ClusterSpec
+from omegacli.deploy.spec import ACCOUNT, ClusterSpec
 from omegacli.deploy.steps import Step
 from omegacli.deploy.supervisor import Service
-from omegaml import __version__, admin, config
+from omegaml import __version__, admin, config, diskfull
+from omegaml.config import CLUSTER
 from omegaml.errors import (
     AuthFailed,
     Conflict,
@@ -582,9 +583,10 @@ class Local:
             shown = [f"  {observe.readable(line)[:200]}" for line in lines]
             self.warn("\n".join([f"{name} said last:", *shown]) if shown else f"{name} said nothing")
         name = services[-1]
-        if observe.disk_is_full(self.layout):
+        full = diskfull.reason(self.layout.root)
+        if full:
             return StorageFull(
-                f"{problem}: the disk of {self.layout.root} is full",
+                f"{problem}: {full}",
                 hint="free some; what is there is not lost, and `omegacli cluster up` goes on",
                 logs=tails,
             )

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 from omegacli.deploy import processes, supervisor, web
 from omegacli.deploy.base import Layout, ServiceState
 from omegacli.deploy.supervisor import Service
-from omegaml import admin
-from omegaml.errors import OmegaError
+from omegaml import admin, diskfull
+from omegaml.errors import OmegaError, StorageFull, TimedOut, Unavailable
 
 BLOCK = 65536
+_STORAGE_FULL = StorageFull("").code
 GIVES_UP = 3  # ends in a row after which a service counts as one that cannot run
-NOTHING_FREE = 128 * 2**20  # a file of MongoDB's journal takes 100 MiB
 _FIRST_WORDS = "MongoDB starting"
 _STACK = ("Frame", "BACKTRACE")
 # what MongoDB says after the error that matters
@@ -47,7 +46,7 @@ def _state(layout: Layout, service: Service, url: str, needed: ServiceState | No
     process = supervisor.find(layout, service)
     if process is None:
         return _ended(layout, service)
-    state, message = "running", ""
+    state, message, code = "running", "", None
     try:
         if service.name == "mongodb":
             admin.ping(url, timeout=2.0)
@@ -59,9 +58,11 @@ def _state(layout: Layout, service: Service, url: str, needed: ServiceState | No
         elif service.name == "runner" and process.pid not in _runner_pids(url):
             state, message = "starting", "it has not reported to the database yet"
     except OmegaError as error:
-        state, message = "starting", _full(layout) or error.message
+        state, message, code = "starting", error.message, error.code
+        if isinstance(error, Unavailable | TimedOut) and (full := diskfull.reason(layout.root)):
+            message, code = full, _STORAGE_FULL
     return ServiceState(
-        service.name, state, process.pid, service.port, process.restarts, process.since, message
+        service.name, state, process.pid, service.port, process.restarts, process.since, message, code
     )
 
 
@@ -75,28 +76,16 @@ def _runner_pids(url: str) -> list[int]:
 
 def _ended(layout: Layout, service: Service) -> ServiceState:
     left = processes.load(layout.process(service.name))
-    state, message = "stopped", ""
+    state, message, code = "stopped", "", None
     if processes.running(layout.process("supervisor")):
         state = "starting"
         if left and left.failures >= GIVES_UP:
             state, message = "failed", "it ends as soon as it is started"
             message += reason(layout, service.name) + f"; see `omegacli cluster logs {service.name}`"
-        message = _full(layout) or message
-    return ServiceState(
-        service.name, state, None, service.port, left.restarts if left else 0, message=message
-    )
-
-
-def _full(layout: Layout) -> str:
-    if not disk_is_full(layout):
-        return ""
-    return f"the disk of {layout.root} is full; it starts again by itself when space is freed"
-
-
-def disk_is_full(layout: Layout) -> bool:
-    """Whether there is so little space that MongoDB cannot even start."""
-    place = layout.data if layout.data.exists() else layout.root
-    return place.exists() and shutil.disk_usage(place).free < NOTHING_FREE
+        if full := diskfull.reason(layout.root):
+            message, code = f"{full}; it starts again by itself when there is space", _STORAGE_FULL
+    restarts = left.restarts if left else 0
+    return ServiceState(service.name, state, None, service.port, restarts, message=message, code=code)
 
 
 def reason(layout: Layout, service: str) -> str:

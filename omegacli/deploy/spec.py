@@ -18,11 +18,11 @@ import yaml
 
 from omegacli.deploy.base import Layout, read_text, write_file
 from omegaml import config
+from omegaml.config import CLUSTER
 from omegaml.errors import ConfigInvalid, Forbidden, InvalidInput, NotFound
 
 TARGETS = ("local",)
 ACCOUNT = "admin"  # the first account of every cluster
-CLUSTER = "cluster"  # in a context of config.yml: the root of the cluster that it belongs to
 
 
 @dataclass(frozen=True)

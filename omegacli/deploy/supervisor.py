@@ -2,8 +2,9 @@
 
 It reads build/services.json, starts what is not running, adopts what still runs after an earlier supervisor
 was killed, and starts again what ends, at growing intervals. On SIGTERM it stops everything in reverse order.
-A full disk does not end it: what it could not write down it writes as soon as it can. It ends with its
-services when its folder is removed, and leaves them to another supervisor that has taken its place.
+A full disk does not end it: what it could not write down it writes as soon as it can. While MongoDB is down
+for want of space it says so (`omegaml.diskfull.mark`). It ends with its services when its folder is removed,
+and leaves them to another supervisor that has taken its place.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from types import FrameType
 from omegacli.deploy import processes
 from omegacli.deploy.base import Layout, make_dir, now, read_text, write_file
 from omegacli.deploy.processes import Process
+from omegaml import diskfull
 from omegaml.errors import OmegaError, Unavailable
 
 POLL = 0.2
@@ -34,6 +36,8 @@ TRIM = 300
 FILES = 64000  # mongodb.com/docs/manual/reference/ulimit
 STEADY = 30.0  # seconds after which a service counts as running well, and its next restart is prompt again
 LOG_LIMIT = 32 * 2**20
+LAST_WORDS = 2**20
+NO_SPACE = (b"No space left on device", b"Disk quota exceeded")  # strerror(3)
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,8 @@ class Watched:
     next_start: float = 0.0
     seen: bool = field(default=False)
     recorded: bool = False
+    log_start: int = 0
+    lacks_space: bool = False
 
     @property
     def alive(self) -> bool:
@@ -168,6 +174,7 @@ class Supervisor:
         while not self.stopping:
             for watched in self.watched:
                 self._look_after(watched)
+            self._mark()
             if turn % SELF_CHECK == 0 and self._replaced():
                 say("another supervisor has taken over: this one ends")
                 return 0
@@ -212,7 +219,7 @@ class Supervisor:
     def _look_after(self, watched: Watched) -> None:
         if watched.alive:
             if watched.process and watched.failures and time.monotonic() - watched.started > STEADY:
-                watched.failures = 0
+                watched.failures, watched.lacks_space = 0, False
                 watched.process = replace(watched.process, failures=0)
                 watched.recorded = False
             if not watched.recorded:
@@ -222,6 +229,7 @@ class Supervisor:
         if watched.process is not None:
             code = watched.child.returncode if watched.child else None
             wait = self._delay(watched)
+            watched.lacks_space = self._lacked_space(watched)
             say(
                 f"{name} ended"
                 + (f" with {code}" if code is not None else "")
@@ -232,6 +240,30 @@ class Supervisor:
             watched.process = watched.child = None
         if time.monotonic() >= watched.next_start and self._ready(watched.service):
             self._start(watched)
+
+    def _lacked_space(self, watched: Watched) -> bool:
+        """Whether MongoDB ended for want of space: as its last words say, if there was space for those."""
+        if watched.service.name != "mongodb":
+            return False
+        if diskfull.is_full(self.layout.root):
+            return True
+        try:
+            with open(self.layout.log("mongodb"), "rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                start = watched.log_start if watched.log_start <= size else 0  # it was trimmed
+                log.seek(max(start, size - LAST_WORDS))
+                said = log.read()
+        except OSError:
+            return False
+        return any(words in said for words in NO_SPACE)
+
+    def _mark(self) -> None:
+        """Tell everybody whether MongoDB is down for want of space; the next turn tries again."""
+        mark = diskfull.mark(self.layout.root)
+        lacks_space = any(watched.lacks_space for watched in self.watched)
+        if lacks_space != mark.exists():
+            with suppress(OSError):
+                mark.touch(mode=0o600) if lacks_space else mark.unlink()
 
     def _delay(self, watched: Watched) -> float:
         """Put off the next start, for longer each time."""
@@ -252,6 +284,7 @@ class Supervisor:
         try:
             make_dir(self.layout.logs)
             with open(self.layout.log(service.name), "ab") as log:
+                watched.log_start = log.tell()
                 watched.child = subprocess.Popen(
                     service.argv,
                     stdin=subprocess.DEVNULL,
@@ -285,6 +318,7 @@ class Supervisor:
                     say(f"{watched.service.name} did not end in {watched.service.stop_seconds:g} s: killed")
                     watched.process.send(signal.SIGKILL)
             _forget(self.layout.process(watched.service.name))
+        _forget(diskfull.mark(self.layout.root))
         _forget(self.layout.process("supervisor"))
         say("supervisor ends")
 

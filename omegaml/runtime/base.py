@@ -31,7 +31,7 @@ class Task:
         bucket: the bucket of all names; None is the one of the runtime.
         result: name of a dataset to store the result as; None returns it.
         temporary: datasets that carry values of it, dropped by whoever carries it out when it has ended.
-        limit: seconds it may take; where a child process carries it out, that is killed then (TimedOut).
+        limit: seconds it may take; the process that carries it out is killed then (TimedOut).
         id: by which the result is found again.
         created: ISO 8601 in UTC.
     """

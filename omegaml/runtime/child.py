@@ -1,7 +1,8 @@
 """A process that carries out tasks, so that a task that ends its process takes nobody else with it.
 
 `Child` is the parent's side; `python -m omegaml.runtime.child` the other. They speak JSON lines over the
-child's stdin and stdout: first where the database is, then one task per line against one answer per line.
+child's stdin and stdout: first where the database is against a word that it is ready, then one task per line
+against one answer per line.
 What user code prints goes to stderr; it reads from nothing.
 """
 
@@ -56,6 +57,7 @@ class Child:
         self._hello = json.dumps(hello)
         self._process: subprocess.Popen[bytes] | None = None
         self._reason: OmegaError | None = None
+        self._is_ready = False
 
     @property
     def pid(self) -> int | None:
@@ -68,6 +70,7 @@ class Child:
             if self._process.poll() is None:
                 return
             self.close()
+        self._is_ready = False
         spare, self._spare = self._spare, None
         self._process = spare or spawn(self._is_closed)
         self._write(self._hello)
@@ -75,10 +78,14 @@ class Child:
     def run(self, task: Task) -> dict[str, Any]:
         """Carry out a task and return its answer; if the process dies of it, the answer says so."""
         self._reason = None
+        text = task.to_json()
         self.start()
-        self._write(task.to_json())
-        deadline = None if task.limit is None else time.monotonic() + task.limit
-        line = self._read(deadline)
+        # a limit is for the task, and what it loads: that Python must start does not count
+        self._is_ready = self._is_ready or self._read(None) is not None
+        line = None
+        if self._is_ready:
+            self._write(text)
+            line = self._read(None if task.limit is None else time.monotonic() + task.limit)
         if line is not None:
             answer: dict[str, Any] = json.loads(line)
             return answer
@@ -162,7 +169,10 @@ def spawn(is_closed: bool) -> subprocess.Popen[bytes]:
 
 
 def _too_long() -> OmegaError:
-    return TimedOut("the task took longer than its limit and was ended", hint="give it a higher limit")
+    return TimedOut(
+        "the task took longer than its limit and was ended",
+        hint="give it a higher limit (on the command line: --timeout)",
+    )
 
 
 def kill_all(group: int) -> None:
@@ -227,6 +237,8 @@ def main() -> None:
     # as the default, so that `import omegaml as om` in a model means the same platform
     om = omegaml.setup(mongo_url=hello["mongo_url"], bucket=hello["bucket"])
     me = os.getpid()
+    answers.write("ready\n")
+    answers.flush()
     while True:
         answer = json.dumps(actions.answer(om, Task.from_json(lines.get())))
         if os.getpid() != me:

@@ -1,4 +1,7 @@
-"""The local runtime: waiting calls run in this process, all others in the cluster's runner."""
+"""The local runtime: waiting calls run in this process, all others in the cluster's runner.
+
+A waiting call with a limit runs in a child process, which can be ended.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from omegaml.runtime.base import Finished, Promise, Task, error_from_doc
 
 if TYPE_CHECKING:
     from omegaml.omega import Omega
+    from omegaml.runtime.pool import Pool
     from omegaml.runtime.tasks import Tasks
 
 NO_RUNNER = "start one with `omegacli cluster up --target local`"
@@ -26,6 +30,8 @@ class LocalRuntime:
     def __init__(self, om: Omega) -> None:
         self._om = om
         self._held: dict[str, Any] = {}
+        self._pool: Pool | None = None
+        self._processes: int | None = None
 
     @property
     def tasks(self) -> Tasks:
@@ -35,10 +41,9 @@ class LocalRuntime:
         return Tasks(self._om.db, self._om.mongo_url)
 
     def submit(self, task: Task) -> Promise:
-        """Carry out a task in this process, now; its promise has ended.
-
-        Its limit is not kept: nothing ends a thread of this process.
-        """
+        """Carry out a task now, in this process, or in a child if it has a limit; its promise has ended."""
+        if task.limit is not None:  # nothing could end a thread of this process
+            return self._in_child(task)
         try:
             # through JSON, as on every other runtime, so that none takes what another refuses
             result = actions.run(self._om, Task.from_json(task.to_json()), self._held)
@@ -48,6 +53,26 @@ class LocalRuntime:
             return Finished(task.id, error=error)
         finally:
             self.release(task)
+
+    def _in_child(self, task: Task) -> Promise:
+        """Carry out a task in a child process, which is kept for the next one."""
+        from omegaml.runtime.pool import Pool
+
+        if self._pool is None:
+            self._pool = Pool(self._om, self._processes)
+        place = actions.scope(self._om, task.bucket).datasets
+        try:
+            for name in [name for name in task.temporary if name in self._held]:
+                place.put(self._held.pop(name), name)
+            return self._pool.run(task)
+        finally:
+            self.release(task)
+
+    def close(self) -> None:
+        """End the child processes; the next call that needs one starts it."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     def enqueue(self, task: Task) -> Promise:
         """Leave a task to a runner. Raises Unavailable if none is alive."""

@@ -25,8 +25,8 @@ class Runtime:
         """Return the stored model `name` (`name@tag`, `name^` for versions), to be trained or asked.
 
         Args:
-            limit: seconds that each of its tasks may take where a child process carries it out (`async_`,
-                `map`, OMEGA_RUNTIME=pool); then that is killed and the task fails with TimedOut.
+            limit: seconds that each of its tasks may take; then the process that carries it out is killed and
+                the task fails with TimedOut. A call that waits is carried out by a child process for that.
         """
         return RuntimeModel(self, name, limit)
 

@@ -1,4 +1,4 @@
-"""Child processes that carry out waiting calls: `OMEGA_RUNTIME=pool`, and every `map`.
+"""Child processes that carry out waiting calls: those with a limit, all with `OMEGA_RUNTIME=pool`, and `map`.
 
 They are ended with the program that started them, however that ends.
 """
@@ -81,26 +81,14 @@ class PoolRuntime(LocalRuntime):
     def __init__(self, om: Omega, processes: int | None = None) -> None:
         super().__init__(om)
         self._processes = processes
-        self._pool: Pool | None = None
 
     def submit(self, task: Task) -> Promise:
         """Carry out a task in a child process, now; its promise has ended."""
-        if self._pool is None:
-            self._pool = Pool(self._om, self._processes)
-        try:
-            return self._pool.run(task)
-        finally:
-            self.release(task)
+        return self._in_child(task)
 
     def keep(self, value: Any, bucket: str | None, waiting: bool) -> str:
         """Store a value where child processes find it."""
         return super().keep(value, bucket, waiting=False)
-
-    def close(self) -> None:
-        """End the processes; the next call starts new ones."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
 
 
 def _close(children: Sequence[Child]) -> None:

@@ -73,7 +73,7 @@ class Store:
             replace: False refuses a name that exists.
             format: a backend's name, as "rows" or "columnar", where several can store the object.
             attributes: kept with the object, merged into those it has.
-            index: columns to index, where the format has indexes (rows).
+            index: columns and index levels to index, where the format has indexes (rows).
             tag: a name for this version (`get("name@tag")`).
             keep_versions: keep what is replaced as a version. Models always do, datasets once asked for.
             replaces: what `metadata(name)` said; if the object is another one or another version by now,
@@ -273,6 +273,8 @@ class Store:
             payloads = (_with_index(self._encode(backend, part, name), index) for part in parts)
             added = storage.append(payloads, old)
             sets = {**{f"attributes.{k}": v for k, v in (attributes or {}).items()}, "modified": now()}
+            if old.get("format", backend.format) < backend.format:
+                sets["format"] = backend.format  # an older version must see that it cannot read what is added
             change = {**added.change, "$set": {**added.change.get("$set", {}), **sets}}
             match = added.match
             if once is not None:

@@ -33,6 +33,8 @@ CHUNK = 1 << 20
 THREADS = 2
 #: Chunks waiting to be written; bounds the memory of a put to a few MiB.
 QUEUE = 8
+#: Chunks fetched at once: of a longer answer most time goes into memory that is fresh each time.
+FETCH = 2
 
 _EXTENSIONS = {"sklearn.joblib": "omm", "model.joblib": "omm", "ndarray.bin": "np", "python.file": "file"}
 
@@ -239,23 +241,24 @@ class BlobReader(io.BufferedIOBase):
 
     def _read_all(self) -> bytes:
         """Read the whole file, fetched by threads in runs of chunks while the digest is computed here."""
-        runs = range(0, self._count, QUEUE)
+        runs = range(0, self._count, FETCH)
         self._digest, self._digested = hashlib.sha256(), 0
         is_checked = self.sha256 is None  # else the digest of the whole says it
-        parts: list[bytes] = []
+        whole, count = io.BytesIO(), 0
         with ThreadPoolExecutor(THREADS) as pool:
             for run in pool.map(
-                lambda n: list(self._fetch(n, min(n + QUEUE, self._count), is_checked)), runs
+                lambda n: list(self._fetch(n, min(n + FETCH, self._count), is_checked)), runs
             ):
                 for n, data in run:
-                    if n != len(parts):
+                    if n != count:
                         break
                     self._follow(n, data)
-                    parts.append(data)
-        if len(parts) != self._count:
-            raise self._missing(len(parts))
+                    whole.write(data)
+                    count += 1
+        if count != self._count:
+            raise self._missing(count)
         self._at = self.length
-        return b"".join(parts)
+        return whole.getvalue()
 
 
 def _write_chunks(chunks: Collection[Any], file_id: ObjectId, data: Any) -> tuple[int, str]:

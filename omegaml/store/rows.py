@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bson.raw_bson import RawBSONDocument
-from pymongo import ASCENDING, DESCENDING, GEOSPHERE
+from pymongo import ASCENDING, DESCENDING, GEOSPHERE, IndexModel
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError, WriteError
 
 from omegaml.backends.base import Backend, Rows
-from omegaml.backends.rows import ROWID, data_fields, field_of, index_fields, position
+from omegaml.backends.rows import ROWID, Field, data_fields, field_of, index_fields, position
 from omegaml.errors import InvalidInput, Mismatch
 from omegaml.metadata import COLLECTION
 from omegaml.mongo import JOURNALED, translated, unbroken
@@ -50,7 +50,8 @@ class RowsStorage:
     def write(self, payloads: Iterable[Rows], doc: Mapping[str, Any]) -> Written:
         """Store the rows in a new collection, with the indexes that the first `meta["indexes"]` asks for.
 
-        Each index is a column's label, with `-` (descending) or `@` (GeoJSON) before it where wanted.
+        Each index is a column's label, with `-` (descending) or `@` (GeoJSON) before it where wanted. The
+        frame's own index has one, unless it only counts the rows: that is not worth what it costs a put.
         Raises: NotFound (column to index), Mismatch (a later part does not go on), StorageFull.
         """
         collection = self.names.fresh("rows")
@@ -120,7 +121,7 @@ class RowsStorage:
             )
         with translated():
             meta = _with_rows_of_stock(self.db, doc, dict(doc.get("kind_meta") or {}))
-        expr = parse_where(asked.q, asked.filters, Labels(partial(field_of, meta)))
+        expr = parse_where(asked.q, asked.filters, Labels(partial(_tested, meta)))
         projection = {"_id": 0}
         if asked.columns is not None or asked.excluded:
             meta["take"] = _positions(meta, asked)
@@ -245,10 +246,25 @@ def _positions(meta: Mapping[str, Any], asked: Selection) -> list[int]:
 def query_of(meta: Mapping[str, Any], where: Expr | None) -> dict[str, Any]:
     """The filter for the rows that belong to the dataset and match."""
     parts = (meta.get("omega") or {}).get("parts")
-    query = {} if where is None else to_mongo(where, partial(field_of, meta))
+    query = {} if where is None else to_mongo(where, partial(_tested, meta))
     if parts is None:
         return query
     return {"$and": [query, _within(parts)]} if query else _within(parts)
+
+
+def _tested(meta: Mapping[str, Any], text: str) -> Field:
+    """The field that conditions on a column or index level look at. Raises NotFound.
+
+    An index that counts the rows is the same as their numbers, which are indexed, while none is left out.
+    """
+    field = field_of(meta, text)
+    exact = meta.get("omega") or {}
+    is_number = (exact.get("index") or {}).get("range") == [0, 1] and field in index_fields(meta)
+    if not is_number or _joined(exact["parts"]) != [[0, meta["rows"]]]:
+        return field
+    number = Field(ROWID)
+    number.type = field.type
+    return number
 
 
 def _check_append(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -333,9 +349,10 @@ def _insert_message(db: Database[Any], collection: str, data: bytes, count: int)
 
 
 def _index_keys(meta: Mapping[str, Any], asked: Sequence[str]) -> list[_Key]:
-    """The row number, the index levels together, and each column asked for."""
-    levels = index_fields(meta)
-    keys: list[_Key] = [[(ROWID, ASCENDING)], *([[(field, ASCENDING) for field in levels]] if levels else [])]
+    """The row number, the index unless it only counts the rows, and each column asked for."""
+    keys: list[_Key] = [[(ROWID, ASCENDING)]]
+    if "range" not in meta["omega"]["index"]:
+        keys.append([(field, ASCENDING) for field in index_fields(meta)])
     for text in [asked] if isinstance(asked, str) else asked:
         order = text[0] if text[:1] in _ORDER else "+"
         keys.append([(field_of(meta, text.removeprefix(order)), _ORDER[order])])
@@ -343,9 +360,9 @@ def _index_keys(meta: Mapping[str, Any], asked: Sequence[str]) -> list[_Key]:
 
 
 def _make_indexes(db: Database[Any], collection: str, keys: Sequence[_Key]) -> None:
-    for key in keys:  # named as stock names them
-        name = hashlib.md5(str(key).encode(), usedforsecurity=False).hexdigest()
-        db[collection].create_index(key, name=name)
+    """Make the indexes in one command, named as stock names them."""
+    named = {hashlib.md5(str(key).encode(), usedforsecurity=False).hexdigest(): key for key in keys}
+    db[collection].create_indexes([IndexModel(key, name=name) for name, key in named.items()])
 
 
 def _with_rows_of_stock(db: Database[Any], doc: Mapping[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
@@ -369,14 +386,19 @@ def _with_rows_of_stock(db: Database[Any], doc: Mapping[str, Any], meta: dict[st
 
 
 def _within(parts: Sequence[Sequence[int]]) -> dict[str, Any]:
+    ranges = [{ROWID: {"$gte": a, "$lt": b}} for a, b in _joined(parts)]
+    return ranges[0] if len(ranges) == 1 else {"$or": ranges} if ranges else {ROWID: {"$lt": 0}}
+
+
+def _joined(parts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The ranges of numbers, in order; those that follow each other as one."""
     joined: list[list[int]] = []
     for a, b in sorted(map(list, parts)):
         if joined and joined[-1][1] == a:
             joined[-1][1] = b
         else:
             joined.append([a, b])
-    ranges = [{ROWID: {"$gte": a, "$lt": b}} for a, b in joined]
-    return ranges[0] if len(ranges) == 1 else {"$or": ranges} if ranges else {ROWID: {"$lt": 0}}
+    return joined
 
 
 def offsets_of(batch: bytes) -> list[int]:

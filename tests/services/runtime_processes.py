@@ -45,6 +45,19 @@ def is_alive(pid: int) -> bool:
     return False
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that process `pid` has started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(words[1]) == pid and words[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
 def in_another_process(code: str, *args: str, timeout: float = 120) -> str:
     """Run Python code and return what it printed."""
     done = subprocess.run(

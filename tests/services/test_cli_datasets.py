@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -282,3 +283,18 @@ def test_async_without_a_runner_is_7_and_names_the_command(cli: Cli) -> None:
 def test_listing_costs_450_milliseconds(cli: Cli) -> None:
     cli.ok("datasets", "put", "t.csv", "t")
     assert cpu({**cli.env, "HOME": str(cli.folder)}, "datasets", "list") <= 0.450
+
+
+def test_a_terminal_shows_the_columns_of_a_dataset_as_a_table_and_a_pipe_in_one_line(cli: Cli) -> None:
+    cli.ok("datasets", "put", "t.csv", "t")
+    assert "columns\t[{" in cli.ok("datasets", "show", "t")
+    ours, theirs = pty.openpty()
+    argv = [sys.executable, "-m", "omegacli", "datasets", "show", "t"]
+    done = subprocess.run(argv, env=cli.env, cwd=cli.folder, stdout=theirs, stderr=subprocess.PIPE)
+    os.close(theirs)
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        shown = terminal.read(65536).decode()
+    assert done.returncode == 0, done.stderr
+    assert "[{" not in shown
+    rows = [line.split() for line in shown.splitlines()[-3:]]
+    assert [row[0] for row in rows] == ["a", "b", "c"] and rows[0][1] == "int64"

@@ -188,6 +188,13 @@ INDEXES: dict[str, Any] = {
 }
 
 
+def test_an_import_of_what_no_export_wrote_says_what_is_missing(cli: Cli) -> None:
+    (cli.folder / "empty").mkdir()
+    assert "empty has no index.json" in cli.error("datasets", "import", "empty")[1]
+    for name in ("t.csv", "nowhere"):
+        assert f"{name} is no folder" in cli.error("datasets", "import", name)[1]
+
+
 @pytest.mark.parametrize("case", INDEXES)
 def test_an_index_that_reaches_out_of_its_folder_is_refused(cli: Cli, case: str) -> None:
     (cli.folder / "secret").write_text("s")
@@ -249,3 +256,38 @@ def test_what_is_no_model_is_refused(cli: Cli) -> None:
 def test_the_server_has_its_version(cli: Cli) -> None:
     server = cli.data("version", "--server")["server"]
     assert server["mongodb"][0].isdigit() and "127.0.0.1:" in server["address"]
+
+
+def test_the_best_of_a_grid_is_the_next_version(cli: Cli) -> None:
+    pytest.importorskip("sklearn")
+    frame = pd.DataFrame({"x": range(12), "y": [2 * n + 1 for n in range(12)]})
+    frame.to_csv(cli.folder / "xy.csv", index=False)
+    cli.ok("datasets", "put", "xy.csv", "xy")
+    cli.ok("models", "put", "sklearn.linear_model.Ridge", "m")
+    words = ("models", "gridsearch", "m", "xy[x]", "xy[y]", "--param", "cv=3", "--grid")
+    found = cli.data(*words, '{"alpha": [0.001, 1000]}')
+    assert found["version"] == 2 and found["best_params"] == {"alpha": 0.001}
+    assert [tried["params"]["alpha"] for tried in found["tried"]] == [0.001, 1000]
+    grids = '[{"alpha": [1000, 0.001]}, {"fit_intercept": [false]}]'
+    (cli.folder / "grid.json").write_text(grids)
+    assert len(cli.data(*words, "grid.json")["tried"]) == 3
+    assert b"best_params\t" in cli.run(*words, "-", stdin=grids.encode()).stdout
+    assert cli.data("models", "show", "m")["version"] == 4
+    for grid in ("{", "[]", "{}", "[1]", '{"alpha": 1}', '{"alpha": []}', "nothing.json"):
+        code, text = cli.error(*words, grid)
+        assert code == 2 and ("alpha" in text or "nothing.json" in text), text
+    assert cli.error("models", "gridsearch", "m", "-", "--grid", "-")[0] == 2
+    code, text = cli.error(*words, '{"zork": [1]}')
+    assert "zork" in text and cli.data("models", "show", "m")["version"] == 4
+
+
+def test_a_decision_function_says_how_sure_a_model_is(cli: Cli) -> None:
+    pytest.importorskip("sklearn")
+    (cli.folder / "xy.csv").write_text("x,y\n0,0\n1,0\n2,1\n3,1\n")
+    cli.ok("datasets", "put", "xy.csv", "xy")
+    cli.ok("models", "put", "sklearn.linear_model.LogisticRegression", "m")
+    cli.ok("models", "fit", "m", "xy[x]", "xy[y]")
+    sure = [float(line) for line in cli.ok("models", "decision-function", "m", "xy[x]").split()]
+    assert sure == sorted(sure) and sure[0] < 0 < sure[3]
+    code, text = cli.error("models", "decision-function", "m", "xy[y]")
+    assert code == 2 and "x" in text

@@ -13,6 +13,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,7 +25,7 @@ import yaml
 from omegacli.deploy import checks
 from omegacli.deploy.base import write_file
 from omegacli.deploy.mongod import find_mongod
-from omegaml import admin, config
+from omegaml import admin, config, diskfull
 from omegaml.errors import AuthFailed, Unavailable
 from tests.services.machine import NO_WEB, REPOSITORY, Machine, alive, eventually, free_port
 
@@ -686,6 +687,7 @@ def test_a_full_disk_is_named_nothing_half_written_is_seen_and_work_goes_on_when
         pytest.skip("this machine lets nobody mount a small disk")
     try:
         place.up("--set", "runner.enabled=false")
+        supervisor = place.pids()["supervisor"]
         om = place.om()
         om.datasets.put("safe", "small")
         filler = disk / "filler"
@@ -694,9 +696,35 @@ def test_a_full_disk_is_named_nothing_half_written_is_seen_and_work_goes_on_when
         frame = pd.DataFrame(np.random.default_rng(0).random((3_000_000, 8)))
         with pytest.raises(Unavailable):  # StorageFull where the server could still say it
             om.datasets.put(frame, "big")
-        # it may still run, or end and find no room to start: then the status says why
-        mongodb = place.services()["mongodb"]
-        assert mongodb["state"] == "running" or "is full" in mongodb["message"]
+        # it may still run, or have ended already; now it finds no room to start
+        with filler.open("ab") as file, suppress(OSError):  # MongoDB may have taken all there was
+            os.posix_fallocate(file.fileno(), filler.stat().st_size, shutil.disk_usage(disk).free)
+        if pid := place.pids()["mongodb"]:
+            os.kill(pid, signal.SIGKILL)
+        eventually(diskfull.mark(place.root).exists)
+        os.kill(supervisor, signal.SIGSTOP)  # else it would come up for a moment, again and again
+        if pid := place.pids()["mongodb"]:
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda: not alive(pid))
+        full = f"the disk of {place.root / 'data'} is full"
+        answer = place.cluster("status", code=1)["data"]["services"][1]
+        assert full in answer["message"] and answer["code"] == "STORAGE_FULL"
+        for words in (("datasets", "list"), ("models", "predict", "m", "x"), ("runtime", "status")):
+            done = place.type(*words, "--json")
+            error = json.loads(done.stdout)["error"]
+            assert (done.returncode, error["code"]) == (7, "STORAGE_FULL")
+            assert full in error["message"] and "free some space" in error["hint"]
+        checked = ("database", "local.server", "local.disk")
+        done = place.type("doctor", "--only", ",".join(checked), "--json")
+        rows = json.loads(done.stdout)["data"]
+        assert done.returncode == 1 and sorted(row["id"] for row in rows) == sorted(checked)
+        for row in rows:
+            assert row["status"] == "fail" and "is full" in row["message"] and "free" in row["hint"]
+        assert om.status()["mongodb"]["code"] == "STORAGE_FULL"
+        script = [sys.executable, "-c", "import omegaml as om; om.datasets.list()"]
+        done = subprocess.run(script, env=place.environment, cwd=place.home, capture_output=True, text=True)
+        assert "StorageFull" in done.stderr and full in done.stderr
+        os.kill(supervisor, signal.SIGCONT)
         assert "full" in place.cluster("up", code=9)["error"]["message"]
         filler.unlink()
         place.wait()
@@ -706,6 +734,8 @@ def test_a_full_disk_is_named_nothing_half_written_is_seen_and_work_goes_on_when
         assert len(om.datasets.get("big")) == 1000
     finally:
         if (place.root / "secrets.yml").exists():
+            if pid := place.pids()["supervisor"]:
+                os.kill(pid, signal.SIGCONT)
             place.destroy()
         subprocess.run(["umount", str(disk)], check=True)
 

@@ -47,3 +47,16 @@ def test_samples_are_small_and_none_is_written_twice(capsys: Any) -> None:
     assert make.main("mongodb://127.0.0.1:1/none") == 0
     assert before == {sample.path: sample.path.read_bytes() for sample in SAMPLES}
     assert capsys.readouterr().out.count("kept") == len(SAMPLES)
+
+
+@pytest.mark.parametrize(
+    "sample", [s for s in SAMPLES if s.kind == "pandas.dfcolumnar"], ids=lambda s: f"{s.format}-{s.name}"
+)
+def test_an_append_to_an_older_format_says_that_it_is_of_the_present_one(om: Any, sample: Sample) -> None:
+    make.load(om.db, sample.path.read_bytes())
+    before = om.datasets.get("sample")
+    om.datasets.put(before, "sample", append=True)
+    document = om.datasets.catalog.find("sample")
+    assert document["format"] == backends.by_kind(sample.kind).format
+    counts_on = isinstance(before.index, pd.RangeIndex)
+    assert_same(om.datasets.get("sample"), pd.concat([before, before], ignore_index=counts_on))

@@ -49,7 +49,26 @@ def test_a_frame_in_rows_comes_back_equal_whole_and_in_part(om: Any, sales: pd.D
     same(sales.head(7), om.datasets.get("sales", limit=7))
     same(sales[sales.k < 0], om.datasets.get("sales", k__lt=0))
     keys = [list(i["key"]) for i in om.db[meta.collection].list_indexes()]
-    assert keys == [["_id"], ["_om#rowid"], ["_idx#0_0"], ["k"], ["t"]]
+    assert keys == [["_id"], ["_om#rowid"], ["k"], ["t"]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "asked", "indexed"),
+    [
+        (None, [], []),
+        (pd.RangeIndex(5, 9, 2), [], []),
+        (None, ["index"], [["_idx#0_0"]]),
+        (["x", "y"], [], [["_idx#0_0"]]),
+        (["x", "y"], ["index", "-index"], [["_idx#0_0"], ["_idx#0_0"]]),
+        (pd.MultiIndex.from_tuples([(1, 2), (3, 4)]), ["a"], [["_idx#0_0", "_idx#1_1"], ["a"]]),
+    ],
+)
+def test_an_index_that_only_counts_the_rows_is_not_indexed_unasked(
+    om: Any, labels: Any, asked: list[str], indexed: list[list[str]]
+) -> None:
+    meta = om.datasets.put(pd.DataFrame({"a": [1, 2]}, index=labels), "f", format="rows", index=asked)
+    keys = [list(i["key"]) for i in om.db[meta.collection].list_indexes()]
+    assert keys == [["_id"], ["_om#rowid"], *indexed]
 
 
 def test_a_column_that_is_not_there_is_named(om: Any) -> None:
@@ -79,6 +98,17 @@ def test_appended_rows_follow_and_a_default_index_goes_on(om: Any, sales: pd.Dat
     assert meta.rows == 30
     same(sales.head(30).assign(t=sales.t[:30]), om.datasets.get("sales"))
     same(sales[12:14], om.datasets.get("sales", k__in=[int(k) for k in sales.k[12:14]]))
+
+
+def test_rows_are_found_by_an_index_that_counts_them(om: Any) -> None:
+    whole = pd.DataFrame({"v": range(10, 70)})
+    om.datasets.put(whole[:40], "f", format="rows")
+    om.datasets.put(whole[40:60], "f", append=True)
+    assert om.datasets.get("f", index__gte=58).v.tolist() == [68, 69]
+    assert om.datasets.get("f", index=41, v__gt=0).v.tolist() == [51]
+    named = whole.rename_axis("n")
+    om.datasets.put(named, "n", format="rows")
+    assert om.datasets.get("n", n__lt=2).v.tolist() == [10, 11]
 
 
 def test_appended_series_and_labelled_rows_follow(om: Any) -> None:

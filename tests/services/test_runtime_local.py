@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -10,12 +15,13 @@ import pytest
 from sklearn.linear_model import LinearRegression, Ridge, SGDRegressor
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from omegaml.errors import InvalidInput, Mismatch, NotFound, TaskFailed
-from omegaml.runtime import connect
+from omegaml.errors import InvalidInput, Mismatch, NotFound, TaskFailed, TimedOut
+from omegaml.runtime import Task, connect
 from omegaml.runtime.local import LocalRuntime
+from tests.services.command_line import Cli
 from tests.services.runtime_contract import RuntimeContract
-from tests.services.runtime_models import Counter, Leaver, Spoiler
-from tests.services.runtime_processes import in_another_process, stored
+from tests.services.runtime_models import Counter, Leaver, Sleeper, Spoiler
+from tests.services.runtime_processes import ROOT, children_of, in_another_process, is_alive, stored, wait_for
 
 
 class TestInProcess(RuntimeContract):
@@ -232,3 +238,93 @@ def test_a_model_that_exits_does_not_end_this_process(om: Any) -> None:
 def test_a_runtime_that_is_not_there_is_named(om: Any) -> None:
     with pytest.raises(InvalidInput, match="'telepathy'"):
         connect(om, "telepathy")
+
+
+# --- calls with a limit, and those that are interrupted
+
+
+def test_a_waiting_call_with_a_limit_is_ended_by_it_and_the_next_goes_on(om: Any) -> None:
+    om.models.put(Sleeper(), "sleeper")
+    patient, limited = (om.runtime.model("sleeper", limit=seconds) for seconds in (120, 3))
+    assert patient.predict([[0.0]]).tolist() == [0.0]  # it loads what it needs, too
+    began = time.monotonic()
+    with pytest.raises(TimedOut, match="limit"):
+        limited.fit([[60.0]])
+    assert 3 <= time.monotonic() - began < 50
+    assert om.models.metadata("sleeper").version == 1
+    assert patient.predict([[0.0]]).tolist() == [0.0]
+    assert om.runtime.run(Task("ping", limit=60)).get()["pid"] != os.getpid()
+    assert om.runtime.run(Task("ping")).get()["pid"] == os.getpid()
+
+
+def test_a_limit_changes_no_result_and_leaves_nothing_behind(
+    om: Any, fitted: Any, diabetes: pd.DataFrame
+) -> None:
+    large = pd.concat([diabetes.drop(columns="target")] * 200, ignore_index=True)
+    before = stored(om)
+    model = om.runtime.model("sugar", limit=60)
+    np.testing.assert_allclose(model.predict(large), fitted.predict(large))
+    with pytest.raises(Mismatch, match="misses 's6'"):
+        model.predict(large.drop(columns="s6"))
+    with pytest.raises(NotFound, match="nobody"):
+        om.runtime.model("nobody", limit=60).predict(large)
+    assert stored(om) == before
+
+
+WAITING = """
+import sys
+import pandas as pd
+from omegaml.omega import Omega
+om = Omega(mongo_url=sys.argv[1])
+print("ready", flush=True)
+om.runtime.model("sleeper", limit=eval(sys.argv[2])).predict(pd.DataFrame({"s": [300.0] * 200_000}))
+"""
+
+
+@pytest.mark.parametrize("limit", [None, 600])
+def test_an_interrupted_call_leaves_nothing_behind(om: Any, om_url: str, limit: int | None) -> None:
+    om.models.put(Sleeper(), "sleeper")
+    before = stored(om)
+    program = subprocess.Popen(
+        [sys.executable, "-c", WAITING, om_url, str(limit)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        assert program.stdout is not None
+        said = b""
+        while b"going to sleep" not in said:  # the model itself says so
+            said = (program.stdout if limit is None else program.stderr).readline()
+            assert said
+        children = children_of(program.pid)
+        assert len(children) == (limit is not None)
+        program.send_signal(signal.SIGINT)
+        _, said = program.communicate(timeout=30)
+        assert program.returncode != 0 and b"KeyboardInterrupt" in said
+        wait_for(lambda: not any(map(is_alive, children)))
+        assert stored(om) == before
+    finally:
+        program.kill()
+
+
+def test_the_shell_waits_no_longer_than_its_timeout(om: Any, cli: Cli) -> None:
+    om.models.put(Sleeper(), "sleeper")
+    om.datasets.put(pd.DataFrame({"seconds": [60.0]}), "long")
+    began = time.monotonic()
+    code, text = cli.error("models", "predict", "sleeper", "long", "--timeout", "1")
+    assert code == 8 and "--timeout" in text
+    assert time.monotonic() - began < 20
+    program = subprocess.Popen(
+        [sys.executable, "-m", "omegacli", "models", "predict", "sleeper", "long", "--timeout", "600"],
+        stderr=subprocess.PIPE,
+        env=cli.env,
+    )
+    try:
+        children = wait_for(lambda: children_of(program.pid))
+        program.send_signal(signal.SIGINT)
+        program.communicate(timeout=30)
+        assert program.returncode == 130
+        wait_for(lambda: not any(map(is_alive, children)))
+    finally:
+        program.kill()

@@ -22,7 +22,15 @@ from omegaml.runtime.child import Child
 from omegaml.runtime.pool import PoolRuntime
 from tests.services.runtime_contract import RuntimeContract
 from tests.services.runtime_models import Insider, Killer, Parent, Sleeper
-from tests.services.runtime_processes import ROOT, OneDatabase, in_another_process, is_alive, stored, wait_for
+from tests.services.runtime_processes import (
+    ROOT,
+    OneDatabase,
+    children_of,
+    in_another_process,
+    is_alive,
+    stored,
+    wait_for,
+)
 
 pytestmark = pytest.mark.once
 
@@ -40,18 +48,6 @@ class TestInThePool(OneDatabase, RuntimeContract):
         yield pool
         for name in om.db.list_collection_names():
             om.db[name].delete_many({})
-
-
-def children_of(pid: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            words = path.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(words[1]) == pid and words[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
 
 
 def test_many_are_asked_in_parallel_in_order(om: Any, fitted: Any) -> None:

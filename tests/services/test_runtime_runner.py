@@ -20,6 +20,7 @@ from omegaml.runtime.local import LocalRuntime
 from omegaml.runtime.runner import read_config
 from omegaml.runtime.tasks import Tasks
 from tests.conftest import free_port, mongod_binary
+from tests.services.command_line import Cli
 from tests.services.runtime_contract import QueueContract, RuntimeContract
 from tests.services.runtime_models import Giver, Raiser, Sleeper
 from tests.services.runtime_processes import (
@@ -72,6 +73,25 @@ def test_without_a_runner_nothing_is_queued(om: Any, fitted: Any, diabetes: pd.D
     assert caught.value.exit_code == 7
     assert stored(om) == before
     assert sum(om.runtime.status()["tasks"].values()) == 0
+
+
+def test_a_task_is_cancelled_by_its_id_from_the_shell(om: Any, cli: Cli, runner: Any) -> None:
+    om.models.put(Sleeper(), "sleeper")
+    om.datasets.put(pd.DataFrame({"seconds": [60.0]}), "long")
+    running, queued = (cli.ok("models", "fit", "sleeper", "long", "--async").strip() for _ in range(2))
+    wait_for(lambda: om.runtime.promise(running).status == "running")
+    assert cli.data("runtime", "cancel", running, "--dry-run") == {"task": running}
+    for id in (queued, running, running):  # asked for twice it is what was asked for
+        assert cli.data("runtime", "cancel", id) == {"task": id, "status": "cancelled"}
+        assert om.runtime.promise(id).status == "cancelled"
+    assert cli.error("runtime", "result", running)[0] == 1
+    assert om.models.metadata("sleeper").version == 1
+    om.datasets.put(pd.DataFrame({"seconds": [0.0]}), "short")
+    ended = cli.ok("models", "predict", "sleeper", "short", "--async").strip()
+    assert cli.ok("runtime", "result", ended) == "0.0\n"
+    code, text = cli.error("runtime", "cancel", ended)
+    assert code == 5 and "ended already: done" in text and f"omegacli runtime result {ended}" in text
+    assert cli.error("runtime", "cancel", "0" * 32)[0] == 4
 
 
 def test_large_values_of_queued_tasks_are_dropped_and_large_results_kept(

@@ -424,7 +424,7 @@ def test_a_database_that_does_not_answer_is_one_sentence_and_one_next_step(env: 
     error = "no MongoDB server answers at 127.0.0.1:1"
     hint = "start one with `omegacli cluster up`"
     state = Omega(mongo_url=env["OMEGA_MONGO_URL"], config=load(OMEGA_TIMEOUT=0.1)).status()
-    assert state["mongodb"] == {"ok": False, "error": error, "hint": hint}
+    assert state["mongodb"] == {"ok": False, "error": error, "hint": hint, "code": "UNAVAILABLE"}
     (row,) = json.loads(run(env, "doctor", "--only", "database", "--json").stdout)["data"]
     assert (row["status"], row["message"], row["hint"]) == ("fail", error, hint)
 

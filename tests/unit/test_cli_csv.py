@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import random
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,8 @@ def test_rows_that_all_end_in_a_separator_lose_nothing(block: int) -> None:
     assert_frame_equal(read(data, rows=7), pd.DataFrame({"a": [1] * 30, "b": [2] * 30}))
     for rows in (None, 1, 7):
         assert "even table" in refused(data + b"1,2,3\n", rows=rows).message
+    for options in ({"header": [0, 1]}, {"index_col": None}):  # where pandas would make an index of them
+        assert "even table" in refused(data, **options).message
 
 
 def test_an_index_without_a_name_is_read_when_asked_for(block: int) -> None:
@@ -124,6 +127,16 @@ OPTIONS: list[tuple[bytes, dict[str, Any], int]] = [
     ("é;y\n1;2\n3\n".encode("latin-1"), {"sep": ";", "encoding": "latin-1"}, 3),
     ("é,y\n1,2\n3\n".encode("utf-16"), {}, 3),
     ("é,y\n1,2\n3\n".encode("utf-8-sig"), {}, 3),
+    (b"made by\nx,y\n1,2\n3,4\n5\n", {"skiprows": [0, 3]}, 5),
+    (b"a,b\nx,y\n1,2\n3\n", {"header": [0, 1]}, 4),
+    (b"x,y|1,2|3|", {"lineterminator": "|"}, 3),
+    (b"x,y\r1,2\r3\r", {"lineterminator": "\r"}, 3),
+    (b'# by 5" us\nx,y # width\n1,"#2" \n#\n3#,4\n', {"comment": "#"}, 5),
+    (b"x::y\n1::2\n3\n", {"sep": "::"}, 3),
+    ("x y\nà 2\n3\n".encode(), {"sep": r"\s+"}, 3),
+    ("x§y\n1§2\n3\n".encode(), {"sep": "§"}, 3),
+    (b"x;y\n1;2\n3\n", {"sep": None}, 3),
+    (b"# by us\nx;y\n1;2\n3\n", {"sep": None, "comment": "#"}, 4),
 ]
 
 
@@ -133,9 +146,44 @@ def test_options_that_change_how_fields_are_split_are_followed(
 ) -> None:
     assert refused(data, **options).details["line"] == line
     nl = "\n".encode("utf-16-le") if data[:2] == b"\xff\xfe" else b"\n"
+    nl = options.get("lineterminator", "").encode() or nl
     even = nl.join(data.split(nl)[:-2]) + nl
-    kept = {"encoding": "utf-16"} if len(nl) > 1 else {}
-    assert_frame_equal(read(even, **options), pd.read_csv(io.BytesIO(even), **kept, **options))
+    kept: dict[str, Any] = {"encoding": "utf-16"} if nl == b"\n\0" else {}
+    if options.get("sep", ",") not in (",", ";"):
+        kept["engine"] = "python"
+    expected = pd.read_csv(io.BytesIO(even.lstrip(b"\n")), **kept, **options)
+    assert_frame_equal(read(even, **options), expected)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_comments_are_no_rows_and_marks_in_quotations_no_comments(seed: int, block: int) -> None:
+    draw, texts = random.Random(seed), table(seed)
+    if seed % 2:
+        texts = [text.replace("'", "'#") for text in table(seed, quoting=csv.QUOTE_ALL)]
+    width, at = texts[0].count(",") + 1, random.Random(seed).randrange(1, len(texts))
+    for number, text in enumerate(texts):
+        row = text.rstrip("\r\n")
+        comment = draw.choice(["", "#", " # it's", '#"', "#,,", ' #"a,b'])
+        if not (row.endswith('"') and comment.startswith("#")):  # that mark pandas takes for text
+            texts[number] = row + comment + text[len(row) :]
+        if number and draw.random() < 0.2:
+            texts[number] += draw.choice(["#\n", "# 1,2,3\n", '#"q\n'])
+    data = "".join(texts).encode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        expected = pd.read_csv(io.BytesIO(data), comment="#", index_col=False)
+    assert_frame_equal(read(data, comment="#"), expected)
+    short = "".join([*texts[:at], "1," * (width - 2) + "1 # short\n", *texts[at:]]).encode()
+    for rows in (None, 3):
+        error = refused(short, comment="#", rows=rows)
+        assert (error.details["expected"], error.details["found"]) == (width, width - 1)
+
+
+def test_a_footer_is_left_out_and_what_is_above_it_is_judged(block: int) -> None:
+    data = b"x,y\n1,2\n3,4\nin all: 4\n"
+    assert read(data, skipfooter=1).shape == (2, 2)
+    assert refused(b"x,y\n1\n3,4\nin all: 4\n", skipfooter=1).details["line"] == 2
+    assert refused(data).details["line"] == 4
 
 
 @pytest.mark.parametrize("options", [{"sep": "::"}, {"sep": r"\s+"}, {"sep": None}, {"comment": "#"}])
@@ -157,8 +205,20 @@ def test_only_the_rows_asked_for_are_judged() -> None:
 
 
 def test_what_would_leave_rows_unread_is_no_option() -> None:
-    for key in ("chunksize", "iterator", "compression"):
+    for key in ("chunksize", "iterator", "compression", "dialect"):
         assert key in refused(b"a\n1\n2\n", **{key: 1}).message
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"sep": "::", "engine": "c"}, {"sep": "(("}, {"comment": "##"}, {"sep": ""}),
+        *({"lineterminator": "\r\n"}, {"skiprows": "x"}, {"header": "x"}, {"sep": None}),
+    ],
+    ids=str,
+)
+def test_what_pandas_cannot_split_by_is_one_sentence(options: dict[str, Any]) -> None:
+    assert "\n" not in refused(b"a\n1\n2\n", **options).message
 
 
 def test_the_line_of_a_wrong_byte_is_named(block: int) -> None:

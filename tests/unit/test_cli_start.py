@@ -106,11 +106,13 @@ def test_every_command_has_help(env: dict[str, str]) -> None:
         "partial-fit",
         "predict",
         "predict-proba",
+        "decision-function",
+        "gridsearch",
         "score",
         "transform",
     ]:
         assert f"models {name}" in found
-    assert {"runtime ping", "runtime status", "runtime result"} <= found
+    assert {"runtime ping", "runtime status", "runtime result", "runtime cancel"} <= found
 
 
 def test_each_noun_shows_its_help_alone(env: dict[str, str]) -> None:

@@ -18,9 +18,11 @@ from tests.unit.equality import assert_same
 from tests.unit.stored_chunks import round_trip
 
 
+@pytest.mark.parametrize("small", [0, 1 << 16])
 @pytest.mark.parametrize("rows", [1, 2, 3, 1000])
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_put_comes_back_equal(name, rows):
+def test_what_is_put_comes_back_equal(name, rows, small, monkeypatch):
+    monkeypatch.setattr("omegaml.backends.columnar.chunks._SMALL", small)  # what is larger is made narrower
     obj = CASES[name]()
     before = obj.copy(deep=True)
     assert_same(round_trip(obj, rows), before)

@@ -14,6 +14,7 @@ from omegaml.backends.columnar.backend import ArrowBackend, FrameBackend, Series
 from omegaml.backends.columnar.chunks import pack, stats, unpack
 from omegaml.backends.columnar.codec import decode, encode
 from omegaml.backends.columnar.schema import Schema
+from omegaml.backends.columnar.texts import joined, split
 from omegaml.backends.columnar.types import ColumnType
 from omegaml.errors import Corrupt, Mismatch, NotFound
 from tests.unit.equality import assert_same
@@ -152,6 +153,16 @@ def test_ordered_categories_do_not_grow():
         encode(a).schema.extend(encode(b).schema)
 
 
+def test_ordered_categories_are_the_same_however_they_were_stored(monkeypatch):
+    frame = pd.DataFrame({"c": pd.Categorical(["x", "y"], ordered=True)})
+    monkeypatch.setattr("omegaml.backends.columnar.chunks._SMALL", 0)
+    other = encode(frame).schema
+    monkeypatch.undo()
+    mine = encode(frame).schema
+    assert mine.types != other.types
+    assert mine.extend(other, 2).types == mine.types
+
+
 def test_a_schema_survives_bson_whole(sales):
     doc = bson.decode(bson.encode(encode(sales).schema.to_doc()))
     assert bson.encode(Schema.from_doc(doc).to_doc()) == bson.encode(doc)
@@ -207,6 +218,23 @@ def test_noise_is_not_compressed_and_patterns_are():
     type_ = ColumnType("number", {"dtype": "<f8"})
     assert len(pack(noise, type_)) >= noise.nbytes
     assert len(pack(pa.array(np.arange(20_000.0)), type_)) < noise.nbytes / 3
+
+
+@pytest.mark.parametrize(("length", "width"), [(200, 1), (300, 2), (70_000, 4)])
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.binary(), pa.large_binary()], ids=str)
+def test_texts_are_kept_with_lengths_as_narrow_as_they_may_be(type_, length, width):
+    texts = pa.array([None, "", "ü", "x" * length, None] * 3, pa.string()).cast(type_)
+    for array in (texts, texts[1:14], texts[:1]):
+        batch = split(array)
+        assert batch.column(0).values.type.bit_width == 8 * (width if len(array) > 1 else 1)
+        assert joined(batch).equals(array)
+        joined(batch).validate(full=True)
+
+
+def test_texts_that_do_not_fit_their_lengths_are_reported_as_such():
+    batch = split(pa.array(["a", "bc"]))
+    with pytest.raises(Corrupt):
+        joined(batch.set_column(1, "text", pa.array(["a"])))
 
 
 def test_few_distinct_words_take_little_space():

@@ -27,8 +27,17 @@ from omegacli.deploy.local import Local
 from omegacli.deploy.spec import ClusterSpec
 from omegacli.deploy.steps import Step, execute
 from omegacli.deploy.supervisor import Service
-from omegaml import config
-from omegaml.errors import ConfigInvalid, Conflict, InvalidInput, NotFound, PreflightFailed, Unavailable
+from omegaml import config, diskfull
+from omegaml.errors import (
+    AuthFailed,
+    ConfigInvalid,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    PreflightFailed,
+    StorageFull,
+    Unavailable,
+)
 
 pytestmark = pytest.mark.once
 
@@ -658,6 +667,53 @@ def test_a_service_that_cannot_run_is_told_apart_from_one_that_starts(layout, wa
     assert "ends as soon as it is started" in state().message
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     assert f"the disk of {layout.root} is full" in state().message
+
+
+def test_mongodb_that_ends_for_want_of_space_is_marked_as_long_as_that_lasts(layout, watching):
+    mark, script = diskfull.mark(layout.root), layout.root / "mongodb.sh"
+    write_file(script, "exit 15")
+    watcher = watching(("mongodb", f"sh '{script}'"))
+    eventually(lambda: getattr(processes.load(layout.process("mongodb")), "failures", 0))
+    assert not mark.exists()
+    words = {"s": "E", "msg": "WiredTiger error message", "attr": {"error_str": "No space left on device"}}
+    write_file(script, f"echo '{json.dumps(words)}'; exit 14")
+    eventually(mark.exists)
+
+    def state():
+        return observe.service_states(layout, supervisor.read_services(layout), "")[0]
+
+    eventually(lambda: state().code == "STORAGE_FULL")
+    assert f"the disk of {layout.root} was full" in state().message
+    watcher.terminate()
+    assert watcher.wait(20) == 0 and not mark.exists()
+
+
+def test_a_database_that_is_down_for_want_of_space_is_named_to_its_clients_only(tmp_path, monkeypatch):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url, other = f"mongodb://admin:x@127.0.0.1:{port}/omega_admin", f"mongodb://127.0.0.1:{port}/omega_admin"
+    file, root = config.ConfigFile(tmp_path / "config.yml"), tmp_path / "cluster"
+    diskfull.mark(root).parent.mkdir(parents=True)
+    file.set_context("here", {"cluster": str(root), "OMEGA_MONGO_URL": url})
+    file.set_context("there", {"OMEGA_MONGO_URL": other})
+    down = Unavailable("no MongoDB server answers")
+
+    def told(error=down, url=url):
+        return diskfull.explained(error, url, file)
+
+    assert told() is down
+    diskfull.mark(root).touch()
+    assert isinstance(told(), StorageFull) and f"the disk of {root} was full" in told().message
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    assert f"the disk of {root} is full" in told().message and "cluster up" in told().hint
+    assert told(url=other) is down
+    for error in (AuthFailed("who?"), StorageFull("as the server said")):
+        assert told(error) is error
+    with socket.create_server(("127.0.0.1", port)):  # it answers by now
+        assert told() is down
+    (tmp_path / "config.yml").write_text("contexts: [")
+    assert told() is down
 
 
 def test_a_full_disk_ends_no_supervisor_and_what_runs_is_written_down_later(layout, watching):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import bson
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omegaml.backends.base import Rows
+from omegaml.backends.columnar import chunks
 from omegaml.backends.rows import RowsBackend, SeriesRowsBackend
 from omegaml.errors import NotStorable
 from tests.unit import drawn
@@ -39,9 +41,10 @@ def check(way: Any, obj: Any) -> None:
 
 
 @bounded(120)
-@given(drawn.frames(), st.integers(1, 9))
-def test_any_frame_comes_back_in_chunks_or_is_refused(frame, rows):
-    check(lambda obj: round_trip(obj, rows), frame)
+@given(drawn.frames(), st.integers(1, 9), st.sampled_from([0, 1 << 16]))
+def test_any_frame_comes_back_in_chunks_or_is_refused(frame, rows, small):
+    with mock.patch.object(chunks, "_SMALL", small):  # what is larger is made narrower
+        check(lambda obj: round_trip(obj, rows), frame)
 
 
 @bounded(120)

@@ -137,6 +137,14 @@ def test_columns_that_are_no_numbers_are_aggregated(sales, function):
     assert_frame_equal(getattr(lazy(sales).groupby("year")[values], function)(), wanted)
 
 
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_keys_of_which_a_filter_leaves_nothing_are_no_groups(sales, function):
+    left = sales[sales["shop"].ne("south")]
+    grouped = lazy(sales).filter(Q(shop__ne="south")).groupby("shop")["x"]
+    expected = getattr(left.groupby("shop")["x"], function)()
+    assert_series_equal(getattr(grouped, function)(), expected, check_exact=False)
+
+
 def test_the_ways_to_ask_for_aggregates_are_those_of_pandas(sales):
     ours, theirs = lazy(sales).groupby("shop"), sales.groupby("shop")
     for spec in ({"x": "mean"}, {"x": ["mean", "max"], "n": "sum"}, {"x": ["min"]}):

@@ -10,7 +10,7 @@ from omegaml.backends.base import Table
 
 class _Columnar:
     kind: str
-    format = 1
+    format = 2  # 1 has no `texts`; every chunk says what it is, so both are read alike
     payload = Table
     name = "columnar"
     _types: tuple[tuple[str, str], ...]

@@ -1,12 +1,15 @@
 """One column of one chunk as bytes: an Arrow IPC message, compressed where that saves enough.
 
-Where the column's type says what the bytes hold, only the record batch is written; object columns and
-dictionary-encoded strings carry their schema, so every chunk can be read by itself.
+Where the column's type says what the bytes hold, only the record batch is written; object columns,
+dictionary-encoded strings, and what has a form of its own (`narrow`, `texts`) carry their schema, so every
+chunk can be read by itself.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +17,11 @@ import pyarrow.compute as pc
 from pyarrow import ipc
 
 from omegaml.backends.columnar.narrow import is_wide, narrowed, widened
+from omegaml.backends.columnar.texts import has_texts, is_split, joined, split
 from omegaml.backends.columnar.types import ColumnType, codes_type
 from omegaml.errors import Corrupt
+
+Form: TypeAlias = Callable[[pa.Array], pa.RecordBatch]  # how the values lie in what is written
 
 # one column has one to three buffers: handing them to Arrow's threads costs more than it saves
 _PLAIN = ipc.IpcWriteOptions(compression=None, use_threads=False)
@@ -46,9 +52,9 @@ class Choice:
         self._options: ipc.IpcWriteOptions = _PLAIN
         self._left = 0
 
-    def options(self, batch: pa.RecordBatch, codec: str, size: int) -> ipc.IpcWriteOptions:
+    def options(self, array: pa.Array, form: Form, codec: str, size: int) -> ipc.IpcWriteOptions:
         if self._left <= 0:  # threads may count it down together
-            self._options, self._left = _options(batch, codec, size), _SERVES
+            self._options, self._left = _options(array, form, codec, size), _SERVES
         self._left -= 1
         return self._options
 
@@ -57,25 +63,24 @@ def pack(
     array: pa.Array | pa.ChunkedArray, type: ColumnType, codec: str = "zstd", choice: Choice | None = None
 ) -> bytes:
     """Return one chunk of a column as bytes. `codec` is the strongest to take: zstd, lz4 or none."""
-    choice = choice or Choice()
     array = dense(whole(array))
-    is_fixed = array.type == type.arrow and type.kind != "category"
-    found = narrowed(array) if is_fixed and array.nbytes >= _SMALL and is_wide(array.type) else None
-    if found is not None:
-        narrow, how = found
-        schema = pa.schema([pa.field("v", narrow.type, metadata=how)])
-        batch = pa.record_batch([narrow], schema=schema)
-        return _stream(batch, choice.options(batch, codec, narrow.nbytes))
-    batch = pa.record_batch([array], names=["v"])
-    size = ipc.get_record_batch_size(batch)
-    options = choice.options(batch, codec, size)
     # categories may be added later, and their codes become wider: those chunks say how wide they are
-    if array.type == type.arrow and type.kind != "category" and not _has_dictionary(array.type):
-        message = _message(batch, options)
-        if options is not _PLAIN and len(message) > _WORTH * size:
-            message = _message(batch, _PLAIN)
-        return message.to_pybytes()
-    return _stream(batch, options)
+    is_known = array.type == type.arrow and type.kind != "category" and not _has_dictionary(array.type)
+    form: Form = _rows
+    if len(array) and array.nbytes >= _SMALL:
+        if has_texts(array.type):
+            form = split
+        elif is_known and is_wide(array.type) and (found := narrowed(array)) is not None:
+            array, form = found[0], partial(_rows, how=found[1])
+    batch = form(array)
+    size = ipc.get_record_batch_size(batch)
+    options = (choice or Choice()).options(array, form, codec, size)
+    if not is_known or form is not _rows:
+        return _stream(batch, options)
+    message = _message(batch, options)
+    if options is not _PLAIN and len(message) > _WORTH * size:
+        message = _message(batch, _PLAIN)
+    return message.to_pybytes()
 
 
 def unpack(data: bytes, type: ColumnType) -> pa.Array:
@@ -90,6 +95,8 @@ def unpack(data: bytes, type: ColumnType) -> pa.Array:
             schema = pa.schema([("v", type.arrow)])
             return ipc.read_record_batch(message, schema).column(0)
         batch = ipc.open_stream(buffer, options=_READ).read_next_batch()
+        if is_split(batch):
+            return joined(batch)
         array, how = batch.column(0), batch.schema.field(0).metadata
         if how:
             return widened(array, how, type.arrow)
@@ -171,15 +178,19 @@ def dense(array: pa.Array) -> pa.Array:
     return pa.DictionaryArray.from_arrays(indices, found.dictionary)
 
 
-def _options(batch: pa.RecordBatch, codec: str, size: int) -> ipc.IpcWriteOptions:
+def _rows(array: pa.Array, how: Mapping[str, str] | None = None) -> pa.RecordBatch:
+    return pa.record_batch([array], schema=pa.schema([pa.field("v", array.type, metadata=how)]))
+
+
+def _options(array: pa.Array, form: Form, codec: str, size: int) -> ipc.IpcWriteOptions:
     """Return how to write the chunk; some values from its middle are compressed for a try."""
     if codec == "none" or size < _TINY:
         return _PLAIN
     # zstd takes longer to start than a small chunk takes to compress; the message says which it is
     has_zstd = codec == "zstd" and size >= _SMALL
-    if batch.num_rows <= 2 * _PROBE or any(_has_dictionary(field.type) for field in batch.schema):
+    if len(array) <= 2 * _PROBE or _has_dictionary(array.type):
         return _ZSTD if has_zstd else _LZ4
-    probe = batch.slice((batch.num_rows - _PROBE) // 2, _PROBE)
+    probe = form(array.slice((len(array) - _PROBE) // 2, _PROBE))
     worth = _WORTH * ipc.get_record_batch_size(probe)
     quick = len(_message(probe, _LZ4))
     if has_zstd:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_WIDTHS = ((np.uint8, pa.uint8()), (np.uint16, pa.uint16()), (np.uint32, pa.uint32()))
+WIDTHS = ((np.uint8, pa.uint8()), (np.uint16, pa.uint16()), (np.uint32, pa.uint32()))
 
 
 def narrowed(array: pa.Array) -> tuple[pa.Array, dict[str, str]] | None:
@@ -27,7 +27,7 @@ def narrowed(array: pa.Array) -> tuple[pa.Array, dict[str, str]] | None:
     low, high = bounds["min"].as_py(), bounds["max"].as_py()
     offset, found = low, _width(high - low, values.itemsize)
     how = {"low": str(low)}
-    if array.null_count == 0 and len(values) > 1 and high - low < 2**63 and found != _WIDTHS[0]:
+    if array.null_count == 0 and len(values) > 1 and high - low < 2**63 and found != WIDTHS[0]:
         # distances wrap around in unsigned numbers, and back when they are added up
         steps = np.diff(values.astype(np.int64, copy=False))
         least, most = int(steps.min()), int(steps.max())
@@ -38,7 +38,7 @@ def narrowed(array: pa.Array) -> tuple[pa.Array, dict[str, str]] | None:
     if found is None:
         return None
     made = (values - values.dtype.type(offset)).astype(found[0])
-    return pa.Array.from_buffers(found[1], len(made), [_validity(array), pa.py_buffer(made)]), how
+    return pa.Array.from_buffers(found[1], len(made), [validity(array), pa.py_buffer(made)]), how
 
 
 def widened(array: pa.Array, how: Mapping[bytes, bytes], type_: pa.DataType) -> pa.Array:
@@ -46,12 +46,12 @@ def widened(array: pa.Array, how: Mapping[bytes, bytes], type_: pa.DataType) -> 
     values = _values(array)
     assert values is not None
     made = values.astype(_integer_of(type_))
-    low = int(how[b"low"])
-    made += made.dtype.type(low)
+    low = np.array(int(how[b"low"]) % 2**64, np.uint64)  # a step may be wider than the numbers, and wraps too
+    made += low.astype(made.dtype)
     if b"first" in how:
         made[0] = int(how[b"first"])
         np.cumsum(made, out=made)
-    return pa.Array.from_buffers(type_, len(made), [_validity(array), pa.py_buffer(made)])
+    return pa.Array.from_buffers(type_, len(made), [validity(array), pa.py_buffer(made)])
 
 
 def is_wide(type_: pa.DataType) -> bool:
@@ -61,7 +61,7 @@ def is_wide(type_: pa.DataType) -> bool:
 
 
 def _width(distance: int, size: int) -> tuple[type, pa.DataType] | None:
-    for dtype, type_ in _WIDTHS:
+    for dtype, type_ in WIDTHS:
         if dtype().itemsize < size and distance <= np.iinfo(dtype).max:
             return dtype, type_
     return None
@@ -87,5 +87,6 @@ def _values(array: pa.Array) -> np.ndarray | None:
     return np.frombuffer(data, dtype, len(array), array.offset * dtype.itemsize)
 
 
-def _validity(array: pa.Array) -> pa.Buffer | None:
+def validity(array: pa.Array) -> pa.Buffer | None:
+    """Return the bits that tell which values are not null, from the first one on; None where all are not."""
     return pc.is_valid(array).buffers()[1] if array.null_count else None

@@ -212,8 +212,12 @@ def _kind(index: IndexSpec) -> str:
 def _merge(mine: ColumnType, new: ColumnType) -> ColumnType | None:
     if mine == new:
         return mine
-    if mine.kind == new.kind == "category" and not mine.params["ordered"] and not new.params["ordered"]:
+    if mine.kind == new.kind == "category" and mine.params["ordered"] == new.params["ordered"]:
         old, more = (index_from_doc(t.params["categories"]) for t in (mine, new))
+        if mine.params["ordered"]:
+            # another version may have stored the same ones in other bytes
+            alike = old.identical(more) and [*map(type, old)] == [*map(type, more)]
+            return mine if alike else None
         if not len(more):
             return mine
         if not len(old):

@@ -74,6 +74,23 @@ def rich() -> pd.DataFrame:
     return frame
 
 
+def long() -> pd.DataFrame:
+    """So much that it is stored in fewer bytes than it has in memory."""
+    at = np.arange(9000)
+    return pd.DataFrame(
+        {
+            "step": at * 7 + 10**12,
+            "near": at % 251 + 2**40,
+            "words": pd.array(
+                [None if i % 5 == 0 else f"word {i % 2300}" for i in at], dtype="string[python]"
+            ),
+            "o": pd.Series([None if i % 7 == 0 else f"{i % 2300:x}" for i in at], dtype=object),
+            "bytes": pd.Series([b"%x" % (i % 2300) for i in at], dtype=object),
+            "ar": pd.array([f"ü{i % 2300}" for i in at], dtype=pd.ArrowDtype(pa.string())),
+        }
+    )
+
+
 def series() -> pd.Series:
     return pd.Series([1.5, None, -2.0], name=("a", 1), index=pd.Index([3, 1, 2], name="k"), dtype="Float64")
 
@@ -114,6 +131,12 @@ SAMPLES = [
     Sample("pandas.secolumnar", 1, "series", series),
     Sample("arrow.table", 1, "table", table),
     Sample("polars.frame", 1, "frame", polars),
+    Sample("pandas.dfcolumnar", 2, "inline", rich),
+    Sample("pandas.dfcolumnar", 2, "chunks", grown, append=rest),
+    Sample("pandas.dfcolumnar", 2, "long", long),
+    Sample("pandas.secolumnar", 2, "series", series),
+    Sample("arrow.table", 2, "table", table),
+    Sample("polars.frame", 2, "frame", polars),
     Sample("pandas.dfrows", 1, "frame", plain, options=DFROWS),
     Sample("pandas.serows", 1, "series", series, options=DFROWS),
     Sample("ndarray.bin", 1, "array", lambda: np.asfortranarray(np.arange(6, dtype=">i2").reshape(2, 3))),
