@@ -8,9 +8,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from omegaweb import access
 from omegaweb.api import config, datasets, errors, models, service, tasks, users, workers
 
-_NAME = (
-    r"(?P<name>[\s\S]+?)"  # a name may have / in it; one of our verbs in the end is none of it
-)
+_NAME = r"(?P<name>[\s\S]+?)"  # a name may have / in it; one of our verbs in the end is none of it
 _MODELS = [
     path("v1/model/", models.Models.as_view()),
     re_path(rf"^v1/model/{_NAME}/versions/$", models.Versions.as_view()),
