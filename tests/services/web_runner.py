@@ -40,7 +40,11 @@ class WebRunner:
         with self.log.open("a") as log:
             env = {**os.environ, "PYTHONPATH": str(ROOT), "OMEGA_SECRET_OF_THE_RUNNER": "not for children"}
             self.process = subprocess.Popen(command, stderr=log, stdout=log, env=env, start_new_session=True)
-        wait_for(self.has_joined)
+        try:
+            wait_for(self.has_joined)
+        except BaseException:
+            self.process.kill()
+            raise
 
     def has_joined(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
