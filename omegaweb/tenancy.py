@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from omegaml import config
+from omegaml.backends.models import never_load
 from omegaml.omega import Omega
 from omegaweb import provision
 from omegaweb.accounts.models import User
+
+never_load()  # wherever a name leads that somebody has written into the own database
 
 KEEP = 64  # accounts whose connection stays open
 _kept: OrderedDict[str, Omega] = OrderedDict()

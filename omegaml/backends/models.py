@@ -19,6 +19,23 @@ from omegaml.errors import Corrupt, InvalidInput, NotStorable, OmegaError
 #: More classes than this are counted, not listed.
 MAX_CLASSES = 1000
 
+_may_load = True
+
+
+def never_load() -> None:
+    """Have this process refuse to load any model from now on.
+
+    Loading runs the code of whoever stored it, and what an object is called and is of which kind is written
+    by its owner: a process that serves several people cannot tell a model by looking at its metadata.
+    """
+    global _may_load
+    _may_load = False
+
+
+def _check_loading() -> None:
+    if not _may_load:
+        raise InvalidInput("models are not loaded here", hint="ask the model, which a runner loads")
+
 
 class ModelBackend:
     """Any picklable object, estimators foremost: the default in models/."""
@@ -45,6 +62,7 @@ class ModelBackend:
 
     def decode(self, payload: Blob, format: int) -> Any:
         """Raises Corrupt, or OmegaError naming the package that is missing here."""
+        _check_loading()
         import pyarrow as pa
 
         meta = payload.meta
@@ -73,6 +91,7 @@ class SklearnJoblibBackend:
         return Blob(data, {"_om_backend_version": "1", "model": describe(obj)}, data.nbytes)
 
     def decode(self, payload: Blob, format: int) -> Any:
+        _check_loading()
         data = payload.read()
         if bytes(data[:4]) == b"PK\x03\x04":
             raise InvalidInput(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +15,7 @@ import requests
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from omegaml.metadata import COLLECTION
 from omegaml.omega import Omega
 from tests.services.web_platform import Person, WebPlatform
 
@@ -192,3 +196,33 @@ def test_mongodb_takes_no_other_password(web: WebPlatform, bob: Person, password
     anonymous: MongoClient = MongoClient(f"mongodb://localhost:{web.mongo_port}/?directConnection=true")
     with pytest.raises(PyMongoError):
         anonymous[f"omega_{bob.userid}"].list_collection_names()
+
+
+class Opener:
+    """Makes a folder in whatever process loads it."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize("format", ["zstd", "joblib"])
+def test_a_model_that_poses_as_the_result_of_a_task_is_not_loaded(
+    ann: Person, tmp_path: Path, format: str
+) -> None:
+    om = Omega(mongo_url=ann.settings["OMEGA_MONGO_URL"])
+    trap, name = tmp_path / "trap", f"{format}_trap"
+    om.models.put(Opener(str(trap)), name, format=format)
+    om.db[COLLECTION].update_many({"name": name}, {"$set": {"prefix": "data/"}})
+    answer = json.dumps({"result": {"$value": "dataset", "name": name}})
+    task = {"_id": name, "status": "done", "action": "predict", "name": "m", "bucket": None}
+    om.db["omegaml.tasks"].insert_one(task | {"answer": answer})
+    shown = ann.get(f"task/{name}/")
+    assert shown.status_code == 200 and shown.json()["error"]["code"] == "INVALID_INPUT"
+    assert not trap.exists()
+    for page in (f"/dataset/{name}/", f"/columns/{name}/", f"/points/{name}/?y=x"):
+        assert ann.page(page).status_code < 500, page
+    assert not trap.exists()
+    om.close()
