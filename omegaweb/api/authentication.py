@@ -9,11 +9,13 @@ from typing import Any
 from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
 
 from omegaweb import audit
 from omegaweb.accounts.models import ApiKey, User
+from omegaweb.api.throttling import counted, rest_of_minute
+from omegaweb.requests import address
 
 HOW = "send the header `Authorization: userid:apikey`"
 
@@ -28,6 +30,9 @@ class ApiKeyAuthentication(BaseAuthentication):
         userid, key = credentials(header)
         found = User.objects.with_key(userid, key) if userid and key else None
         if found is None:
+            # DRF's throttles come after this, and each wrong key is written down
+            if not counted("refused", address(request._request)):
+                raise Throttled(wait=rest_of_minute())
             # of the request below, as asking this one for its user would come here again
             audit.record("key.refused", request._request, userid=userid)
             raise AuthenticationFailed("the userid or API key is not known, has expired or was revoked")

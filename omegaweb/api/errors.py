@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions
@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from omegaml.errors import OmegaError
 from omegaweb import audit
 from omegaweb.api import authentication
+from omegaweb.api.throttling import counted
 from omegaweb.requests import current_id
 
 _log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def answer(exc: Exception, context: dict[str, Any]) -> Response:
         status, content = 403, body("FORBIDDEN", "your account may not do this")
     elif isinstance(exc, ValidationError):
         status, content = 400, body("INVALID_INPUT", "; ".join(exc.messages))
-    elif isinstance(exc, OperationalError):
+    elif isinstance(exc, OperationalError | InterfaceError):
         _log.exception("the database does not answer")
         status, content = (
             503,
@@ -73,7 +74,7 @@ def answer(exc: Exception, context: dict[str, Any]) -> Response:
     else:
         _log.exception("failed")
         content = body("INTERNAL", "something went wrong here", "tell the administrator the request_id")
-    if status == 403:
+    if status == 403 and counted("refused", getattr(context["request"].user, "pk", None)):
         audit.record("refused", context["request"], outcome="refused")
     if status in (503, 504):
         headers.setdefault("Retry-After", "2")

@@ -13,6 +13,17 @@ from rest_framework.throttling import BaseThrottle
 from omegaweb.requests import address
 
 
+def counted(scope: str, caller: Any) -> bool:
+    """Count a call; tell whether it is within what `scope` allows the caller in this minute."""
+    key = f"calls-{scope}-{caller}-{int(time.time() // 60)}"
+    cache.add(key, 0, 120)
+    return bool(cache.incr(key) <= settings.CALLS_PER_MINUTE[scope])
+
+
+def rest_of_minute() -> float:
+    return 60 - time.time() % 60
+
+
 class _PerMinute(BaseThrottle):
     """One counter for each caller and minute: DRF's own throttles keep the time of every call instead."""
 
@@ -26,12 +37,10 @@ class _PerMinute(BaseThrottle):
         caller = self.caller(request)
         if caller is None:
             return True
-        key = f"calls-{self.scope}-{caller}-{int(time.time() // 60)}"
-        cache.add(key, 0, 120)
-        return bool(cache.incr(key) <= settings.CALLS_PER_MINUTE[self.scope])
+        return counted(self.scope, caller)
 
     def wait(self) -> float:
-        return 60 - time.time() % 60
+        return rest_of_minute()
 
 
 class PerAccount(_PerMinute):
