@@ -56,9 +56,11 @@ MIDDLEWARE = [
     "omegaweb.requests.ContentSecurityPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    # before anything reads the form, as looking for its token does
     "omegaweb.access.LoginRequired",
+    "omegaweb.dashboard.sizes.FormSize",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "omegaweb.dashboard.steps.Noticed",
     "omegaweb.dashboard.errors.ErrorPages",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -164,13 +166,14 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["omegaweb.api.permissions.Nobody"],  # each view says who may
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["omegaweb.api.parsing.Json"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "omegaweb.api.errors.answer",
     "UNAUTHENTICATED_USER": None,
     "DEFAULT_THROTTLE_CLASSES": ["omegaweb.api.throttling.PerAccount", "omegaweb.api.throttling.PerAddress"],
 }
-CALLS_PER_MINUTE = {"account": 6000, "address": 120}
+# refused: what one address or account is refused goes into the audit log no more often than so
+CALLS_PER_MINUTE = {"account": 6000, "address": 120, "refused": 120}
 # bodies that are stored: JSON has to be held in memory, all else is read in parts from a file
 OMEGA_JSON_BYTES = 32 << 20
 OMEGA_BODY_BYTES = 4 << 30
