@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils.functional import SimpleLazyObject
 
 View = Callable[[HttpRequest], HttpResponse]
 current_id: ContextVar[str] = ContextVar("current_id", default="")
@@ -34,7 +35,6 @@ class RequestId:
         try:
             response = self.get_response(request)
             response["X-Request-ID"] = request.id
-            user = getattr(request, "user", None)
             _log.info(
                 "%s %s %s",
                 request.method,
@@ -45,13 +45,21 @@ class RequestId:
                     "path": request.path,
                     "status": response.status_code,
                     "ms": round(1000 * (time.perf_counter() - start), 1),
-                    "userid": getattr(user, "username", None) or None,
+                    "userid": _userid(request),
                     "address": address(request),
                 },
             )
             return response
         finally:
             current_id.reset(token)
+
+
+def _userid(request: HttpRequest) -> str | None:
+    """Who asked, where that was looked up: to do so now takes the database, which may be away."""
+    user = getattr(request, "user", None)
+    if isinstance(user, SimpleLazyObject):
+        user = getattr(request, "_cached_user", None)
+    return getattr(user, "username", None) or None
 
 
 class ContentSecurityPolicy:

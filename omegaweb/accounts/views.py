@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from constance import config
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth import views as auth
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse_lazy
@@ -20,7 +22,7 @@ from django.views.decorators.http import require_POST
 from omegaweb import audit, provision
 from omegaweb.access import ANYBODY, access
 from omegaweb.accounts.forms import NewKey, Profile, SignIn, SignUp
-from omegaweb.accounts.models import ApiKey, Invitation
+from omegaweb.accounts.models import ApiKey, Invitation, User
 from omegaweb.roles import VIEWER
 
 sign_in = access(ANYBODY)(
@@ -34,13 +36,15 @@ password_change = access(VIEWER)(
         template_name="accounts/password_change.html", success_url=reverse_lazy("account")
     )
 )
-_reset = reverse_lazy("password_reset_done")
+_reset, _address = reverse_lazy("password_reset_done"), urlsplit(settings.CONFIGURATION.url)
 password_reset = access(ANYBODY)(
     auth.PasswordResetView.as_view(
         template_name="accounts/password_reset.html",
         email_template_name="accounts/password_reset_email.txt",
         subject_template_name="accounts/password_reset_subject.txt",
         success_url=_reset,
+        # never the address by which the asking request came, which its sender chooses
+        extra_email_context={"protocol": _address.scheme, "domain": _address.netloc},
     )
 )
 password_reset_done = access(ANYBODY)(
@@ -67,16 +71,20 @@ def sign_up(request: HttpRequest) -> HttpResponse:
     initial = {"email": invitation.email} if invitation else None
     form = SignUp(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
-        with transaction.atomic():
-            if invitation is not None:
-                # of two that use it at once, one finds it used
-                if not Invitation.objects.filter(pk=invitation.pk, used=None).update(used=timezone.now()):
-                    return redirect("signup")
-                form.instance.role = invitation.role
-            user = form.save()
-        audit.record("account.opened", request, userid=user.username)
-        login(request, user, backend="django.contrib.auth.backends.ModelBackend")
-        return redirect("account")
+        try:
+            with transaction.atomic():
+                if invitation is not None:
+                    # of two that use it at once, one finds it used
+                    if not Invitation.objects.filter(pk=invitation.pk, used=None).update(used=timezone.now()):
+                        return redirect("signup")
+                    form.instance.role = invitation.role
+                user = form.save()
+        except IntegrityError:  # somebody else was faster by less than the form was looked at
+            form.add_error(None, "The userid or the e-mail was taken just now; choose another.")
+        else:
+            audit.record("account.opened", request, userid=user.username)
+            login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+            return redirect("account")
     return render(request, "accounts/signup.html", {"form": form}, status=400 if form.errors else 200)
 
 
@@ -126,7 +134,13 @@ def key_revoke(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def revoke(key: ApiKey) -> None:
-    """Revoke a key; the services' passwords change with the last one. Raises: as `provision.rotate`."""
-    key.revoke()
-    if not any(other.is_valid for other in key.user.keys.filter(revoked=None)):
-        provision.rotate(key.user)
+    """Revoke a key; the services' passwords change with the last one.
+
+    Where the services are away nothing is revoked: a key that was could not be revoked again, and what it
+    gave access to would stay open. Raises: as `provision.rotate`.
+    """
+    with transaction.atomic():
+        user = User.objects.select_for_update().get(pk=key.user_id)  # two last keys go one by one
+        key.revoke()
+        if not any(other.is_valid for other in user.keys.filter(revoked=None)):
+            provision.rotate(user)

@@ -201,8 +201,8 @@ class OneKey(APIView):
         found = user.keys.filter(pk=key, revoked=None).first()
         if found is None:
             raise Http404(f"account {userid} has no key {key}")
-        audit.record("key.revoked", request, object=f"key {found} of account {userid}")
         revoke(found)
+        audit.record("key.revoked", request, object=f"key {found} of account {userid}")
         return Response(status=204)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import signal
 
 import pytest
 import requests
@@ -70,6 +71,25 @@ def test_a_revoked_key_opens_nothing_and_ends_open_connections(web: WebPlatform,
     ann.key = web.new_key(ann.browser)
     again: MongoClient = MongoClient(ann.settings["OMEGA_MONGO_URL"])
     assert again.get_default_database()["x"].count_documents({}) == 1
+
+
+def test_a_key_that_could_not_be_revoked_everywhere_can_be_revoked_again(
+    web: WebPlatform, ann: Person
+) -> None:
+    client: MongoClient = MongoClient(ann.settings["OMEGA_MONGO_URL"])
+    client.get_default_database()["x"].insert_one({"a": 1})
+    (key,) = ann.get(f"user/{ann.userid}/key/").json()["objects"]
+    route = f"user/{ann.userid}/key/{key['id']}/"
+    web.mongod.send_signal(signal.SIGSTOP)
+    try:
+        assert ann.call("DELETE", route).status_code in (503, 504)
+    finally:
+        web.mongod.send_signal(signal.SIGCONT)
+    assert client.get_default_database()["x"].find_one()  # nothing is closed yet, and nothing broken
+    assert ann.call("DELETE", route).status_code == 204
+    assert ann.get("config/").status_code == 401
+    with pytest.raises(OperationFailure):
+        client.get_default_database()["x"].find_one()
 
 
 def test_a_key_that_is_over_opens_nothing(web: WebPlatform, ann: Person) -> None:

@@ -1,0 +1,149 @@
+"""What somebody can do to all others by few or small requests: nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+from requests.adapters import HTTPAdapter
+
+from tests.services.web_platform import PASSWORD, Person, WebPlatform
+
+pytestmark = pytest.mark.once
+JSON = {"Content-Type": "application/json"}
+
+
+class From(HTTPAdapter):
+    """Calls from another address of this machine, so that what is counted there is no other test's."""
+
+    def __init__(self, source: str) -> None:
+        self._source = (source, 0)
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **more: Any) -> None:
+        super().init_poolmanager(*args, **more, source_address=self._source)
+
+
+def told(web: WebPlatform, code: str) -> str:
+    """What `code` prints inside omegaweb."""
+    return web.manage("shell", "-v", "0", "-c", code).stdout.strip()
+
+
+def entries(web: WebPlatform, action: str, userid: str) -> int:
+    count = f"Entry.objects.filter(action={action!r}, userid={userid!r}).count()"
+    return int(told(web, f"from omegaweb.audit.models import Entry; print({count})"))
+
+
+def test_endless_wrong_keys_are_held_off_and_do_not_fill_the_audit_log(web: WebPlatform, ann: Person) -> None:
+    url, caller = f"http://127.0.0.1:{web.port}/api/v1/config/", requests.Session()
+    caller.mount("http://", From("127.0.0.77"))
+    wrong = {"Authorization": f"{ann.userid}:om_wrong"}
+    answers = [caller.get(url, headers=wrong) for _ in range(300)]
+    assert {answer.status_code for answer in answers} == {401, 429}
+    held = next(answer for answer in answers if answer.status_code == 429)
+    assert held.json()["error"]["code"] == "THROTTLED" and 0 < int(held.headers["Retry-After"]) <= 60
+    assert entries(web, "key.refused", ann.userid) <= 240  # of two minutes, where one ends meanwhile
+    # good keys are taken all the same: others may come by the same proxy
+    assert caller.get(url, headers=ann.login).status_code == 200
+    assert ann.get("config/").status_code == 200
+
+
+def test_endless_refusals_do_not_fill_the_audit_log(web: WebPlatform, ann: Person) -> None:
+    answers = [ann.get("user/") for _ in range(300)]
+    assert {answer.status_code for answer in answers} == {403}
+    assert 1 <= entries(web, "refused", ann.userid) <= 240
+
+
+@pytest.mark.parametrize("route", ["user/{0}/key/", "user/{0}/password/"])
+def test_json_that_is_nested_too_deeply_is_a_wrong_body(ann: Person, route: str) -> None:
+    method = "PUT" if "password" in route else "POST"
+    answer = ann.call(method, route.format(ann.userid), data=b"[" * 200_000, headers=JSON)
+    assert answer.status_code == 400 and "nested" in answer.json()["error"]["message"]
+
+
+def test_a_body_larger_than_a_route_needs_is_not_read(ann: Person) -> None:
+    body = b'{"name": "' + b"x" * (2 << 20) + b'"}'
+    answer = ann.call("POST", f"user/{ann.userid}/key/", data=body, headers=JSON)
+    assert answer.status_code == 413 and answer.json()["error"]["code"] == "TOO_LARGE"
+
+
+@pytest.mark.parametrize("page", ["/account/login/", "/account/signup/", "/account/password/reset/"])
+def test_nobody_fills_the_disk_by_a_form_that_takes_no_file(web: WebPlatform, page: str) -> None:
+    browser = requests.Session()
+    shown = browser.get(web.url + page)
+    token = re.search(r'csrfmiddlewaretoken" value="([^"]+)"', shown.text)
+    assert token
+    sent = {"data": {"csrfmiddlewaretoken": token[1]}, "files": {"x": b"x" * (8 << 20)}}
+    answer = browser.post(web.url + page, **sent, headers={"Referer": web.url})  # type: ignore[arg-type]
+    assert answer.status_code == 413 and "larger" in answer.text
+
+
+def test_who_is_not_signed_in_sends_no_file_to_the_upload_page(web: WebPlatform) -> None:
+    answer = requests.post(f"{web.url}/upload/", files={"file": b"x" * (8 << 20)}, allow_redirects=False)
+    assert answer.status_code == 302 and "/account/login/" in answer.headers["Location"]
+
+
+def test_of_many_that_ask_for_a_userid_at_once_one_gets_it_and_the_others_are_told(web: WebPlatform) -> None:
+    userid = f"u{uuid.uuid4().hex[:12]}"
+
+    def ask(number: int) -> int:
+        given = {"username": userid, "email": f"{userid}.{number}@example.org"}
+        browser = requests.Session()
+        words = {"password1": PASSWORD, "password2": PASSWORD}
+        return web.submit(browser, "/account/signup/", **given, **words).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        assert Counter(pool.map(ask, range(6))) == {200: 1, 400: 5}
+
+
+def test_an_invitation_opens_one_account_however_many_use_it_at_once(web: WebPlatform, boss: Person) -> None:
+    words = told(
+        web,
+        "from omegaweb.accounts.models import *; "
+        f"print(Invitation.issue(User.objects.get(username={boss.userid!r}), role='viewer')[1])",
+    )
+    first = f"u{uuid.uuid4().hex[:10]}"
+
+    def ask(number: int) -> None:
+        given = {"username": f"{first}{number}", "email": f"{first}.{number}@example.org"}
+        path = f"/account/signup/?invitation={words.split()[-1]}"
+        web.submit(requests.Session(), path, **given, password1=PASSWORD, password2=PASSWORD)
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(ask, range(5)))
+    users = boss.get("user/?limit=1000").json()["objects"]
+    assert [user["role"] for user in users if user["userid"].startswith(first)] == ["viewer"]
+
+
+def test_the_link_for_a_new_password_leads_to_the_platform_whatever_address_was_asked(
+    web: WebPlatform, ann: Person
+) -> None:
+    code = (
+        "from django.conf import settings; from django.core import mail; from django.test import Client; "
+        "settings.EMAIL_BACKEND = 'django.core.mail.backends.locmem.EmailBackend'; "
+        "asked = Client(HTTP_HOST='localhost:6666', HTTP_X_FORWARDED_HOST='evil.example'); "
+        f"asked.post('/account/password/reset/', {{'email': '{ann.userid}@example.org'}}); "
+        "import json; print(json.dumps([m.body for m in mail.outbox]))"
+    )
+    (body,) = json.loads(told(web, code).splitlines()[-1])
+    assert f"{web.url}/account/password/reset/" in body
+    assert "6666" not in body and "evil" not in body
+
+
+def test_what_asks_for_no_account_needs_no_database_of_accounts(web: WebPlatform, ann: Person) -> None:
+    database = sqlite3.connect(web.folder / "web.sqlite3", timeout=30, isolation_level=None)
+    database.execute("ALTER TABLE django_session RENAME TO elsewhere")
+    try:
+        answer = ann.browser.get(f"{web.url}/api/v1/ping")
+        assert answer.status_code == 200 and set(answer.json()) == {"version", "time"}
+    finally:
+        database.execute("ALTER TABLE elsewhere RENAME TO django_session")
+        database.close()
+    assert ann.page("/account/").status_code == 200
