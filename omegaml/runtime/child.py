@@ -11,16 +11,18 @@ from __future__ import annotations
 import json
 import os
 import queue
+import secrets
 import select
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import zlib
 from contextlib import suppress
 from functools import cache
+from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +32,8 @@ from omegaml.runtime.base import Task, error_to_doc
 
 #: Seconds between looks whether the process lives: its pipe stays open in what it has started itself.
 LOOK = 0.25
+
+_run = secrets.token_bytes(16)
 
 
 class Child:
@@ -190,10 +194,14 @@ def _environment(is_closed: bool) -> dict[str, str]:
 
 
 def uid_of(mongo_url: str) -> int:
-    """A user id, and group id, that no person or service of a machine has: one for each database."""
+    """A user id, and group id, that no person or service of a machine has: one for each database.
+
+    It is another in each run: who could work it out could choose a userid that has somebody else's.
+    """
     from omegaml.mongo import database_name
 
-    return 1_000_000_000 + zlib.crc32(database_name(mongo_url).encode()) % 1_000_000_000
+    name = database_name(mongo_url).encode()
+    return 1_000_000_000 + int.from_bytes(blake2b(name, key=_run, digest_size=8).digest()) % 1_000_000_000
 
 
 @cache
@@ -208,8 +216,15 @@ def _give_up_rights(uid: int) -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
-    folder = tempfile.gettempdir()  # the home of root is closed to it now
-    os.environ |= {"HOME": folder, "OMEGA_HOME": os.path.join(folder, f"omega-{uid}")}
+    os.umask(0o077)  # its temporary files lie beside those of others
+    # the home of root is closed to it now, and in one that others write to it would run what they put there
+    folder = os.path.join(tempfile.gettempdir(), f"omega-{uid}")
+    with suppress(FileExistsError):
+        os.mkdir(folder)
+    found = os.lstat(folder)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
+        folder = tempfile.mkdtemp(prefix="omega-")  # somebody else was there before
+    os.environ |= {"HOME": folder, "OMEGA_HOME": os.path.join(folder, ".omegaml")}
 
 
 def main() -> None:

@@ -6,8 +6,12 @@ import http.client
 import io
 import os
 import pickle
+import shutil
 import stat
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +26,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, SGDRegres
 from omegaml.omega import Omega
 from omegaml.runtime.child import may_give_up_rights
 from tests.services.runtime_models import Sleeper
-from tests.services.runtime_processes import is_alive, wait_for
+from tests.services.runtime_processes import ROOT, is_alive, wait_for
 from tests.services.web_platform import Person, WebPlatform
 from tests.services.web_runner import WebRunner
 
@@ -380,6 +384,57 @@ def test_a_child_sees_no_secret_of_the_runner_or_of_another(
     if may_give_up_rights():
         assert 0 not in {one["uid"] for one in seen.values()}
         assert len({one["uid"] for one in seen.values()}) == 2
+
+
+def run_as(userid: str, code: str, before: str = "") -> list[str]:
+    """What `code` prints in a process that has given up the rights of root for those of an account."""
+    url = f"mongodb://{userid}:x@localhost/omega_{userid}"
+    argv = [
+        "import os, tempfile; from omegaml.runtime import child; from omegaml import mongo",
+        f"uid = child.uid_of({url!r}); usual = f'{{tempfile.gettempdir()}}/omega-{{uid}}'",
+        before,
+        "child._give_up_rights(uid); home = os.environ['HOME']",
+        code,
+    ]
+    argv = [sys.executable, "-c", "\n".join(argv)]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives up the rights of root")
+def test_a_child_without_rights_has_a_home_and_files_that_are_its_own() -> None:
+    look = "s = os.stat(home); print(s.st_uid == uid, oct(s.st_mode & 0o777), home)"
+    *found, home = run_as("ann", look)
+    assert found == ["True", "0o700"]
+    os.rmdir(home)
+    mine = Path(tempfile.mkdtemp())
+    mine.chmod(0o777)
+    file = mine / "spool"
+    assert run_as("ann", f"open({str(file)!r}, 'w').close()") == []
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    shutil.rmtree(mine)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives up the rights of root")
+def test_a_child_takes_no_home_that_somebody_else_has_made() -> None:
+    plant = "os.mkdir(usual); os.chmod(usual, 0o777)"
+    usual, home, mode = run_as("ann", "print(usual, home, oct(os.stat(home).st_mode & 0o777))", plant)
+    assert home != usual and mode == "0o700"
+    os.rmdir(usual)
+    os.rmdir(home)
+
+
+def test_nobody_can_choose_a_userid_that_has_the_user_id_of_another() -> None:
+    uid = f"uid_of('mongodb://x:y@localhost/omega_{'{}'}')"
+    code = "from omegaml.runtime.child import uid_of; "
+    code += (
+        f"print({uid.format('a1402')}, {uid.format('a2724')})"  # of the same CRC-32, but for its thousands
+    )
+    first, second = (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.split()
+        for _ in range(2)
+    )
+    assert len({*first, *second}) == 4 and all(10**9 <= int(one) < 2 * 10**9 for one in (*first, *second))
 
 
 def test_a_child_serves_one_account_only(web: WebPlatform, runner: WebRunner) -> None:
