@@ -14,12 +14,6 @@ WAIT, LONGEST_WAIT = 60.0, 600.0
 """Seconds that an answer is waited for, where `?timeout=` does not say, and at most."""
 
 
-class TooLarge(InvalidInput):
-    """The body is larger than the platform takes."""
-
-    http_status = 413
-
-
 def inputs(request: Request, model: str) -> tuple[Any, Any]:
     """Return X and Y: names of datasets (`?datax=`, `?datay=`), or the values in the body.
 

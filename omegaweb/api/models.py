@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.exceptions import MethodNotAllowed, UnsupportedMediaType
-from rest_framework.parsers import BaseParser, JSONParser
+from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -26,8 +26,8 @@ from omegaml.store.names import check_name
 from omegaweb import audit, roles
 from omegaweb.api import asking, describing, shapes
 from omegaweb.api import model_shapes as forms
-from omegaweb.api.asking import TooLarge
 from omegaweb.api.listing import Page, listed
+from omegaweb.api.parsing import Json, TooLarge
 from omegaweb.api.permissions import EditorWrites
 from omegaweb.api.scope import address, asked_name, platform
 from omegaweb.workers.runtime import runtime
@@ -36,6 +36,13 @@ TRAINS = ("fit", "partial_fit")
 ACTIONS = ("predict", "predict_proba", "transform", "score", "decision_function", *TRAINS)
 MAX_BODY = 32 << 20
 """Bytes of values in a body; more is put as a dataset first."""
+
+
+class ValuesJson(Json):
+    """The values of a body."""
+
+    most = MAX_BODY
+    hint = "put a dataset and use ?datax="
 
 
 class FileParser(BaseParser):
@@ -213,7 +220,7 @@ class Action(APIView):
     """
 
     permission_classes = (MayAct,)
-    parser_classes = (JSONParser,)
+    parser_classes = (ValuesJson,)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -240,10 +247,6 @@ class Action(APIView):
         return self._act(request, name, action)
 
     def _act(self, request: Request, name: str, action: str) -> Response:
-        if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY:
-            raise TooLarge(
-                f"the body is larger than {MAX_BODY >> 20} MB", hint="put a dataset and use ?datax="
-            )
         limit, later = asking.wait(request), asking.is_async(request)
         x, y = asking.inputs(request, name)
         if y is not None and action not in (*TRAINS, "score"):

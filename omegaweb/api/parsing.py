@@ -21,6 +21,7 @@ class Json(JSONParser):
     """What a few words need; Django's own limit on bodies does not hold for those that DRF reads."""
 
     most = 1 << 20
+    hint = ""
 
     def parse(
         self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
@@ -28,7 +29,7 @@ class Json(JSONParser):
         """Raises TooLarge, before anything is read, and ParseError."""
         length = (parser_context or {})["request"].META.get("CONTENT_LENGTH") or 0
         if int(length) > self.most:
-            raise TooLarge(f"the body is larger than {self.most:,} bytes")
+            raise TooLarge(f"the body is larger than {self.most:,} bytes", hint=self.hint or None)
         try:
             return super().parse(stream, media_type, parser_context)
         except RecursionError:

@@ -25,6 +25,7 @@ from rest_framework.request import Request
 from omegaml.errors import InvalidInput, Mismatch, StorageFull
 from omegaweb.api import bodies, parts
 from omegaweb.api.downloads import ARROW, CSV, PARQUET
+from omegaweb.api.parsing import TooLarge
 
 FORMATS = {
     "application/json": "json",
@@ -38,12 +39,6 @@ FORMATS = {
 UNPACKED_BYTES, UNPACKED_TIMES = 1 << 30, 200
 _IN_PARTS = "append it in parts"
 _BLOCK = 1 << 20
-
-
-class TooLarge(InvalidInput):
-    """A body larger than the platform takes."""
-
-    http_status = 413
 
 
 class CsvParser(BaseParser):

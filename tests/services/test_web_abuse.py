@@ -61,7 +61,7 @@ def test_endless_refusals_do_not_fill_the_audit_log(web: WebPlatform, ann: Perso
     assert 1 <= entries(web, "refused", ann.userid) <= 240
 
 
-@pytest.mark.parametrize("route", ["user/{0}/key/", "user/{0}/password/"])
+@pytest.mark.parametrize("route", ["user/{0}/key/", "user/{0}/password/", "model/", "model/m/predict/"])
 def test_json_that_is_nested_too_deeply_is_a_wrong_body(ann: Person, route: str) -> None:
     method = "PUT" if "password" in route else "POST"
     answer = ann.call(method, route.format(ann.userid), data=b"[" * 200_000, headers=JSON)
