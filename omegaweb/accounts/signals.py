@@ -1,15 +1,18 @@
-"""What happens to the backing services when an account is made, disabled or deleted."""
+"""What follows when an account is made, disabled or deleted, and when somebody signs in or fails to."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth.signals import user_logged_in, user_login_failed
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
-from omegaweb import provision
+from omegaweb import audit, provision
 from omegaweb.accounts.models import RetiredUserid, User
+from omegaweb.api.throttling import counted
+from omegaweb.requests import address
 
 
 @receiver(post_save, sender=User)
@@ -25,3 +28,15 @@ def deleted(sender: Any, instance: User, **kwargs: Any) -> None:
     RetiredUserid.objects.get_or_create(userid=instance.username)
     userid = instance.username
     transaction.on_commit(lambda: provision.try_forget(userid))
+
+
+@receiver(user_logged_in)
+def signed_in(sender: Any, request: Any, user: User, **kwargs: Any) -> None:
+    audit.record("sign-in", request, userid=user.username)
+
+
+@receiver(user_login_failed)
+def refused(sender: Any, credentials: dict[str, Any], request: Any = None, **kwargs: Any) -> None:
+    """Write down a wrong password, as far as one address is not sending them in floods."""
+    if request is not None and not request.path.startswith("/api/") and counted("refused", address(request)):
+        audit.record("sign-in.refused", request, userid=str(credentials.get("username", "")))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+from datetime import UTC, datetime, time
 from typing import Any
 
 from django.conf import settings
+from django.core.cache import cache
+from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed, Throttled
@@ -15,6 +18,7 @@ from rest_framework.request import Request
 from omegaweb import audit
 from omegaweb.accounts.models import ApiKey, User
 from omegaweb.api.throttling import counted, rest_of_minute
+from omegaweb.audit.models import Entry
 from omegaweb.requests import address
 
 HOW = "send the header `Authorization: userid:apikey`"
@@ -36,7 +40,8 @@ class ApiKeyAuthentication(BaseAuthentication):
             # of the request below, as asking this one for its user would come here again
             audit.record("key.refused", request._request, userid=userid)
             raise AuthenticationFailed("the userid or API key is not known, has expired or was revoked")
-        if found.used():
+        found.used()
+        if _is_first_today(found, address(request._request)):
             audit.record("key.used", request._request, userid=userid, key=str(found))
         return found.user, found
 
@@ -46,6 +51,16 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 class SameOriginSession(SessionAuthentication):
     """Our own pages call the API as who is signed in; other than reading takes their CSRF token."""
+
+
+def _is_first_today(key: ApiKey, where: str) -> bool:
+    """Whether the key was not used today from this address, as far as this process or the audit log knows."""
+    today = timezone.now().date()
+    if not cache.add(f"used-{key.pk}-{today}-{where}", True, 86400):
+        return False
+    begin = datetime.combine(today, time.min, UTC)
+    known = Entry.objects.filter(userid=key.user.username, action="key.used", address=where, time__gte=begin)
+    return not known.filter(detail__key=str(key)).exists()
 
 
 def credentials(header: str) -> tuple[str, str]:

@@ -15,8 +15,8 @@ from rest_framework.response import Response
 from omegaml.errors import OmegaError
 from omegaweb import audit
 from omegaweb.api import authentication
-from omegaweb.api.throttling import counted
-from omegaweb.requests import current_id
+from omegaweb.api.throttling import counted, rest_of_minute
+from omegaweb.requests import address, current_id
 
 _log = logging.getLogger(__name__)
 CODES = {
@@ -44,6 +44,8 @@ def body(code: str, message: str, hint: str | None = None, **more: Any) -> dict[
 def answer(exc: Exception, context: dict[str, Any]) -> Response:
     """The response to an exception in a view, as DRF's EXCEPTION_HANDLER."""
     status, headers = 500, {}
+    if isinstance(exc, PermissionDenied | exceptions.PermissionDenied) and not _counted(context["request"]):
+        exc = exceptions.Throttled(wait=rest_of_minute())  # each refusal is written down
     if isinstance(exc, OmegaError):
         # the database's own refusal of a user is no refusal of the caller: a login is out of step
         status = exc.http_status if exc.http_status != 401 else 503
@@ -74,12 +76,17 @@ def answer(exc: Exception, context: dict[str, Any]) -> Response:
     else:
         _log.exception("failed")
         content = body("INTERNAL", "something went wrong here", "tell the administrator the request_id")
-    if status == 403 and counted("refused", getattr(context["request"].user, "pk", None)):
+    if status == 403:
         audit.record("refused", context["request"], outcome="refused")
     if status in (503, 504):
         headers.setdefault("Retry-After", "2")
     # whatever the request accepts: a view that answers with files has no other form for an error
     return Response(content, status=status, headers=headers, content_type="application/json")
+
+
+def _counted(request: Any) -> bool:
+    """Count a refusal; False where there are too many of them in this minute."""
+    return counted("refused", getattr(request.user, "pk", None) or address(request))
 
 
 def _sentence(exc: exceptions.APIException) -> str:

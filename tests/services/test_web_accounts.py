@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import signal
 
@@ -11,7 +12,7 @@ import requests
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from tests.services.web_platform import PASSWORD, Person, WebPlatform
+from tests.services.web_platform import PASSWORD, From, Person, WebPlatform
 
 pytestmark = pytest.mark.once
 
@@ -175,6 +176,33 @@ def test_five_wrong_passwords_close_one_account_at_one_address_only(
     assert answer.status_code == 429 and "quarter of an hour" in answer.text
     answer = web.submit(browser, "/account/login/", username=bob.userid, password=PASSWORD)
     assert answer.status_code == 200 and answer.url == f"{web.url}/"
+
+
+def test_who_signed_in_or_tried_to_and_from_where_a_key_was_used_is_written_down(
+    web: WebPlatform, ann: Person
+) -> None:
+    for password in (PASSWORD, "wrong"):
+        web.submit(requests.Session(), "/account/login/", username=ann.userid, password=password)
+    elsewhere = requests.Session()
+    for _ in range(2):
+        assert ann.get("config/").status_code == 200
+        route = f"http://127.0.0.1:{web.port}/api/v1/config/"
+        elsewhere.mount("http://", From("127.0.0.78"))
+        assert elsewhere.get(route, headers=ann.login).status_code == 200
+    code = "from omegaweb.audit.models import Entry; import json; "
+    code += f"print(json.dumps(list(Entry.objects.filter(userid={ann.userid!r})"
+    code += ".order_by('pk').values_list('action', 'outcome', 'address'))))"
+    found = json.loads(web.manage("shell", "-v", "0", "-c", code).stdout.splitlines()[-1])
+    here, there = "127.0.0.1", "127.0.0.78"
+    assert found == [
+        ["account.opened", "ok", here],
+        ["sign-in", "ok", here],
+        ["key.made", "ok", here],
+        ["sign-in", "ok", here],
+        ["sign-in.refused", "refused", here],
+        ["key.used", "ok", here],
+        ["key.used", "ok", there],
+    ]
 
 
 def test_createsuperuser_by_file_and_environment_may_be_repeated(web: WebPlatform) -> None:

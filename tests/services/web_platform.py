@@ -16,12 +16,24 @@ from typing import Any
 
 import requests
 import yaml
+from requests.adapters import HTTPAdapter
 
 from omegaml import admin
 from tests.conftest import free_port, mongod_binary
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "correct horse 9 battery"
+
+
+class From(HTTPAdapter):
+    """Calls from another address of this machine, so that what is counted there is no other test's."""
+
+    def __init__(self, source: str) -> None:
+        self._source = (source, 0)
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **more: Any) -> None:
+        super().init_poolmanager(*args, **more, source_address=self._source)
 
 
 @dataclass
