@@ -131,11 +131,13 @@ class Catalog:
     ) -> tuple[Sequence[Metadata], int]:
         """Return some of the objects that are not hidden, and how many there are: two queries in all.
 
-        `kind_meta` of each has `width`, the number of a table's columns. Raises InvalidInput (sort).
+        `kind_meta` of each has `width`, the number of a table's columns. Raises InvalidInput (sort, text).
         """
         field = _ORDERS.get(sort.removeprefix("-"))
         if field is None:
             raise InvalidInput(f"objects are not sorted by {sort!r}", hint=f"one of {', '.join(_ORDERS)}")
+        if "\0" in contains:
+            raise InvalidInput("no name has the character 0 in it", hint="search for another text")
         like = [{"name": {"$regex": re.escape(contains), "$options": "i"}}] if contains else []
         match = {"$and": [{"bucket": self.bucket, "prefix": self.prefix}, {"name": _VISIBLE}, *like]}
         order = {field: -1 if sort.startswith("-") else 1, "name": 1}

@@ -6,7 +6,8 @@ from datetime import datetime, time
 from typing import Any
 
 from django import forms
-from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm
+from django.contrib.auth import authenticate
+from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm, PasswordChangeForm
 from django.utils import timezone
 
 from omegaweb.accounts.models import User
@@ -20,6 +21,20 @@ class SignIn(AuthenticationForm):
         self.fields["username"].widget.attrs.update(
             autocomplete="username", autocapitalize="none", spellcheck="false"
         )
+
+
+class ChangePassword(PasswordChangeForm):
+    """A new password; wrong ones for the current one are counted as those at the sign-in are."""
+
+    def __init__(self, *args: Any, request: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._request = request
+
+    def clean_old_password(self) -> str:
+        old = str(self.cleaned_data["old_password"])
+        if not authenticate(self._request, username=self.user.get_username(), password=old):
+            raise forms.ValidationError(self.error_messages["password_incorrect"], code="password_incorrect")
+        return old
 
 
 class SignUp(BaseUserCreationForm):

@@ -21,7 +21,7 @@ from django.views.decorators.http import require_POST
 
 from omegaweb import audit, provision
 from omegaweb.access import ANYBODY, access
-from omegaweb.accounts.forms import NewKey, Profile, SignIn, SignUp
+from omegaweb.accounts.forms import ChangePassword, NewKey, Profile, SignIn, SignUp
 from omegaweb.accounts.models import ApiKey, Invitation, User
 from omegaweb.roles import VIEWER
 
@@ -31,8 +31,17 @@ sign_in = access(ANYBODY)(
     )
 )
 sign_out = access(ANYBODY)(auth.LogoutView.as_view())
+
+
+class _PasswordChange(auth.PasswordChangeView):
+    form_class = ChangePassword
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "request": self.request}
+
+
 password_change = access(VIEWER)(
-    auth.PasswordChangeView.as_view(
+    _PasswordChange.as_view(
         template_name="accounts/password_change.html", success_url=reverse_lazy("account")
     )
 )

@@ -8,27 +8,14 @@ import sqlite3
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 import requests
-from requests.adapters import HTTPAdapter
 
-from tests.services.web_platform import PASSWORD, Person, WebPlatform
+from tests.services.web_platform import PASSWORD, From, Person, WebPlatform
 
 pytestmark = pytest.mark.once
 JSON = {"Content-Type": "application/json"}
-
-
-class From(HTTPAdapter):
-    """Calls from another address of this machine, so that what is counted there is no other test's."""
-
-    def __init__(self, source: str) -> None:
-        self._source = (source, 0)
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **more: Any) -> None:
-        super().init_poolmanager(*args, **more, source_address=self._source)
 
 
 def told(web: WebPlatform, code: str) -> str:
@@ -57,7 +44,7 @@ def test_endless_wrong_keys_are_held_off_and_do_not_fill_the_audit_log(web: WebP
 
 def test_endless_refusals_do_not_fill_the_audit_log(web: WebPlatform, ann: Person) -> None:
     answers = [ann.get("user/") for _ in range(300)]
-    assert {answer.status_code for answer in answers} == {403}
+    assert {answer.status_code for answer in answers} == {403, 429}
     assert 1 <= entries(web, "refused", ann.userid) <= 240
 
 
@@ -149,3 +136,19 @@ def test_the_api_says_in_its_own_shape_that_the_accounts_are_away(web: WebPlatfo
         database.execute("ALTER TABLE elsewhere RENAME TO django_session")
         database.close()
     assert ann.page("/account/").status_code == 200
+
+
+def test_a_search_for_what_no_name_has_is_a_wrong_request(ann: Person) -> None:
+    assert ann.get("dataset/?search=%00").status_code == 400
+    assert ann.get("model/?search=a%00").status_code == 400
+    assert ann.page("/datasets/?q=%00").status_code == 400
+
+
+def test_a_session_is_not_used_to_guess_the_password(web: WebPlatform, ann: Person) -> None:
+    new = {"new_password1": "another horse 8 accumulator", "new_password2": "another horse 8 accumulator"}
+    guesses = [ann.submit("/account/password/", old_password=f"guess {n}", **new) for n in range(4)]
+    assert {answer.status_code for answer in guesses} == {200}  # the form again
+    ann.submit("/account/password/", old_password="guess 5", **new)
+    assert ann.submit("/account/password/", old_password=PASSWORD, **new).status_code == 429
+    browser = requests.Session()
+    assert web.submit(browser, "/account/login/", username=ann.userid, password=PASSWORD).status_code == 429
