@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib.auth.signals import user_logged_in, user_login_failed
 from django.db import transaction
-from django.db.models.signals import post_delete, post_save
+from django.db.models.signals import post_delete, post_save, pre_delete
 from django.dispatch import receiver
 
 from omegaweb import audit, provision
@@ -22,12 +22,16 @@ def saved(sender: Any, instance: User, update_fields: frozenset[str] | None = No
         transaction.on_commit(lambda: provision.try_provision(instance))
 
 
+@receiver(pre_delete, sender=User)
+def going(sender: Any, instance: User, **kwargs: Any) -> None:
+    """Remove the logins, or keep the account: of one that is gone nobody could remove them any more."""
+    provision.forget(instance.username)
+
+
 @receiver(post_delete, sender=User)
 def deleted(sender: Any, instance: User, **kwargs: Any) -> None:
-    """Retire the userid and remove the logins; the data goes with `provision.forget`."""
+    """Retire the userid; the data goes with `provision.forget`."""
     RetiredUserid.objects.get_or_create(userid=instance.username)
-    userid = instance.username
-    transaction.on_commit(lambda: provision.try_forget(userid))
 
 
 @receiver(user_logged_in)

@@ -83,15 +83,6 @@ def _drop_logins(userid: str, data: bool = False) -> None:
         rabbitmq.drop_user(settings.CONFIGURATION.broker_admin_url, userid)
 
 
-def try_forget(userid: str) -> bool:
-    try:
-        forget(userid)
-        return True
-    except OmegaError as error:
-        _log.warning("the logins of %s are not removed: %s", userid, error.message)
-        return False
-
-
 def service_login(user: User, password: str | None = None) -> ServiceLogin:
     """The account's logins, made where there are none; with `password`, that one from now on."""
     from omegaweb.accounts.models import ServiceLogin

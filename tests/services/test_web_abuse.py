@@ -91,16 +91,16 @@ def test_of_many_that_ask_for_a_userid_at_once_one_gets_it_and_the_others_are_to
 
 
 def test_an_invitation_opens_one_account_however_many_use_it_at_once(web: WebPlatform, boss: Person) -> None:
-    words = told(
-        web,
-        "from omegaweb.accounts.models import *; "
-        f"print(Invitation(invited_by=User.objects.get(username={boss.userid!r}), role='viewer').issue())",
+    word = uuid.uuid4().hex
+    web.python(
+        f"Invitation.objects.create(digest=digest({word!r}), role='viewer', "
+        f"expires=timezone.now() + timedelta(days=1))"
     )
     first = f"u{uuid.uuid4().hex[:10]}"
 
     def ask(number: int) -> None:
         given = {"username": f"{first}{number}", "email": f"{first}.{number}@example.org"}
-        path = f"/account/signup/?invitation={words.split()[-1]}"
+        path = f"/account/signup/?invitation={word}"
         web.submit(requests.Session(), path, **given, password1=PASSWORD, password2=PASSWORD)
 
     with ThreadPoolExecutor(5) as pool:

@@ -204,6 +204,26 @@ def test_an_account_that_could_not_be_closed_everywhere_is_told_and_closed_by_th
         admin.ping(url)
 
 
+def test_an_account_is_not_removed_in_the_admin_pages_while_its_logins_stay(
+    web: WebPlatform, boss: Person, ann: Person
+) -> None:
+    url = ann.settings["OMEGA_MONGO_URL"]
+    web.python(f"User.objects.filter(username={boss.userid!r}).update(is_superuser=True)")
+    pk = web.manage("shell", "-v", "0", "-c", USER_PK % ann.userid).stdout.split()[-1]
+    page = f"/admin/accounts/user/{pk}/delete/"
+    assert boss.page(page).status_code == 200
+    web.mongod.send_signal(signal.SIGSTOP)
+    try:
+        assert boss.submit(page, post="yes").status_code in (503, 504)
+    finally:
+        web.mongod.send_signal(signal.SIGCONT)
+    assert boss.get(f"user/{ann.userid}/").status_code == 200
+    assert boss.submit(page, post="yes").status_code == 200
+    assert boss.get(f"user/{ann.userid}/").status_code == 404
+    with pytest.raises(AuthFailed):
+        admin.ping(url)
+
+
 def test_removing_an_account_removes_its_logins_and_its_data_only_if_asked(
     web: WebPlatform, boss: Person, ann: Person, bob: Person
 ) -> None:
