@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from contextlib import suppress
 
 from omegaml.runtime.accounts import Account
 from omegaml.runtime.child import Child, kill_all, spawn
@@ -61,7 +62,11 @@ class Slots:
                 if len(self._idle) + len(self._busy) >= self.count:
                     old = self._idle.pop(0)
                 child = Child(account.url, account.om.bucket, self._shared, self._spare)
-                self._spare = spawn(is_closed=True) if self._shared else None
+                self._spare = None
+                if self._shared:
+                    # where no process is to be had now the child says so, when it is started
+                    with suppress(OSError):
+                        self._spare = spawn(is_closed=True)
             self._busy.append(child)
         if old is not None:
             old.close()

@@ -437,6 +437,28 @@ def test_nobody_can_choose_a_userid_that_has_the_user_id_of_another() -> None:
     assert len({*first, *second}) == 4 and all(10**9 <= int(one) < 2 * 10**9 for one in (*first, *second))
 
 
+def test_a_slot_is_not_lost_where_no_process_is_to_be_had() -> None:
+    code = """
+import os, resource
+from omegaml.omega import Omega
+from omegaml.runtime.accounts import Account
+from omegaml.runtime.slots import Slots
+
+url = "mongodb://ann:x@127.0.0.1:1/omega_ann?connect=false"
+account, slots = Account(Omega(mongo_url=url), url, "ann"), Slots(1, shared=True)
+assert slots.reserve()
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+child = slots.child(account)
+slots.give(child)
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+print(slots.reserve())
+slots.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["True"], done.stderr
+
+
 def test_a_child_serves_one_account_only(web: WebPlatform, runner: WebRunner) -> None:
     def served_by(person: Person) -> int:
         answer = person.call("POST", "model/spy/predict/", json={"data": [[1]]})
