@@ -9,6 +9,7 @@ from rest_framework.request import Request
 
 from omegaml.errors import InvalidInput, Mismatch
 from omegaml.jsonvalues import plain
+from omegaweb.api.bodies import check_filled
 
 WAIT, LONGEST_WAIT = 60.0, 600.0
 """Seconds that an answer is waited for, where `?timeout=` does not say, and at most."""
@@ -54,6 +55,7 @@ def table(data: Any, columns: Any, model: str) -> Any:
         for label in labels:
             if any(label not in row for row in data):
                 raise _missing(model, label)
+        check_filled(data)
         strange = {label for row in data for label in row} - set(labels)
         labels += sorted(strange) if columns is None else []
         return {label: [row.get(label) for row in data] for label in labels}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import pandas as pd
@@ -16,6 +16,7 @@ from omegaml.errors import InvalidInput
 from omegaml.jsonvalues import plain
 from omegaml.tabular import distinct, from_rows
 
+SPARSE_CELLS, SPARSE_TIMES = 4_000_000, 50
 ORIENTS = ("records", "dict", "list")
 _UNITS = r"\[(s|ms|us|ns)(, ?[\w/+:-]{1,40})?\]"
 # dtypes that a body may ask for: numpy has others that make huge cells of small ones
@@ -125,7 +126,22 @@ def _of_rows(rows: list[Any]) -> pd.DataFrame:
             raise InvalidInput(
                 f"row {number} of `data` is a {type(row).__name__}, not a mapping of columns to values"
             )
+    check_filled(rows)
     return from_rows(rows) if rows else pd.DataFrame()
+
+
+def check_filled(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raise InvalidInput for rows that have next to no column in common: few bytes would make huge tables."""
+    labels: set[str] = set()
+    given = 0
+    for row in rows:
+        labels.update(row)
+        given += len(row)
+    if len(labels) * len(rows) > max(SPARSE_CELLS, SPARSE_TIMES * given):
+        raise InvalidInput(
+            f"{len(rows):,} rows of {len(labels):,} columns have {given:,} values: nearly all are missing",
+            hint="send names and values as two columns",
+        )
 
 
 def _of_columns(data: dict[str, Any]) -> pd.DataFrame:

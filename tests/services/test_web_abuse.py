@@ -152,3 +152,12 @@ def test_a_session_is_not_used_to_guess_the_password(web: WebPlatform, ann: Pers
     assert ann.submit("/account/password/", old_password=PASSWORD, **new).status_code == 429
     browser = requests.Session()
     assert web.submit(browser, "/account/login/", username=ann.userid, password=PASSWORD).status_code == 429
+
+
+@pytest.mark.parametrize(("method", "route"), [("PUT", "dataset/wide/"), ("POST", "model/m/predict/")])
+def test_a_small_body_that_makes_a_huge_table_is_refused(ann: Person, method: str, route: str) -> None:
+    rows: list[dict[str, int]] = [{}, *({f"c{number}": 1} for number in range(4000))]
+    answer = ann.call(method, route, json={"data": rows})
+    assert answer.status_code == 400 and "missing" in answer.json()["error"]["message"]
+    few = [{f"c{number}": 1} for number in range(300)]
+    assert ann.call("PUT", "dataset/few/", json={"data": few}).status_code == 201
