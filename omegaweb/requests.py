@@ -7,8 +7,10 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from uuid import uuid4
 
 from django.conf import settings
@@ -84,7 +86,8 @@ def address(request: HttpRequest) -> str:
     proxies = settings.CONFIGURATION.proxies
     hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
     if proxies and len(hops) >= proxies:
-        return hops[-proxies]
+        with suppress(ValueError):  # where there are fewer proxies than were said, the caller has written it
+            return str(ip_address(hops[-proxies]))
     return str(request.META.get("REMOTE_ADDR", ""))
 
 

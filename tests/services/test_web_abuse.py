@@ -8,6 +8,7 @@ import sqlite3
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
@@ -161,3 +162,17 @@ def test_a_small_body_that_makes_a_huge_table_is_refused(ann: Person, method: st
     assert answer.status_code == 400 and "missing" in answer.json()["error"]["message"]
     few = [{f"c{number}": 1} for number in range(300)]
     assert ann.call("PUT", "dataset/few/", json={"data": few}).status_code == 201
+
+
+def test_the_address_written_down_is_the_one_that_the_last_proxy_has_seen(tmp_path: Path) -> None:
+    web = WebPlatform(tmp_path, f"sqlite:///{tmp_path / 'web.sqlite3'}", options={"proxies": 1})
+    try:
+        web.start()
+        for number, forwarded in enumerate(("6.6.6.6, 1.2.3.4", "x" * 100, "6.6.6.6, <b>", "")):
+            wrong = {"Authorization": f"ghost{number}:x", "X-Forwarded-For": forwarded}
+            assert requests.get(f"{web.url}/api/v1/config/", headers=wrong).status_code == 401
+        code = "from omegaweb.audit.models import Entry; "
+        code += "print(*Entry.objects.order_by('pk').values_list('address', flat=True))"
+        assert told(web, code).split()[-4:] == ["1.2.3.4", "127.0.0.1", "127.0.0.1", "127.0.0.1"]
+    finally:
+        web.stop()
