@@ -31,6 +31,7 @@ TIME_ZONE = "UTC"
 
 INSTALLED_APPS = [
     "omegaweb.accounts",  # before auth, whose createsuperuser it extends
+    "omegaweb.dashboard",  # before constance, whose page it extends
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -45,7 +46,6 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",  # the pages of /api/docs/, as files of ours
     "omegaweb.audit",
     "omegaweb.workers",
-    "omegaweb.dashboard",
 ]
 
 MIDDLEWARE = [
@@ -134,6 +134,7 @@ STORAGES = {
 
 # what an administrator changes while it runs
 
+CONSTANCE_SUPERUSER_ONLY = False  # the role administrator decides (accounts.models.User.has_perm)
 CONSTANCE_BACKEND = "constance.backends.database.DatabaseBackend"
 CONSTANCE_ADDITIONAL_FIELDS = {
     "broker_url": ["omegaweb.accounts.fields.BrokerUrlField", {"required": False}],

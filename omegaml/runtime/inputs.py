@@ -80,10 +80,15 @@ def check_types(name: str, x: Any, trained: Iterable[Mapping[str, str]]) -> None
     if not numbers or not _is_frame(x):
         return
     for i, label in enumerate(x.columns):
-        if str(label) in numbers and _kind(x.iloc[:, i]) == "text":
-            raise Mismatch(
-                f"the data does not fit model {name!r}: column {str(label)!r} holds text, not numbers"
-            )
+        if str(label) in numbers and _kind(column := x.iloc[:, i]) == "text":
+            said = f"column {str(label)!r} holds text, not numbers: {_text_in(column)!r}"
+            raise Mismatch(f"the data does not fit model {name!r}: {said}")
+
+
+def _text_in(column: Any) -> str:
+    """The first text that is no number; the first text where all are."""
+    texts = [cell for cell in column if isinstance(cell, str)]
+    return next((text for text in texts if not re.fullmatch(r"[-+.\deE]+", text)), texts[0])
 
 
 def explain(what: str, error: BaseException, x: Any, traceback: str) -> Mismatch | None:

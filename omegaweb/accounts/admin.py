@@ -2,14 +2,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.conf import settings
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import BaseUserCreationForm
 from django.contrib.auth.models import Group
 from django.http import HttpRequest
+from django.urls import reverse
 
 from omegaweb import audit
-from omegaweb.accounts.models import ApiKey, User
+from omegaweb.accounts.models import ApiKey, Invitation, User
 from omegaweb.roles import ADMIN
 
 
@@ -69,6 +71,23 @@ class ApiKeyAdmin(admin.ModelAdmin):
         return False
 
     has_change_permission = has_add_permission
+
+
+@admin.register(Invitation)
+class InvitationAdmin(admin.ModelAdmin):
+    """Invitations: the link is shown once, after one was made. Deleting one takes it back."""
+
+    list_display = ("email", "role", "invited_by", "created", "expires", "used")
+    fields = ("email", "role")
+
+    def save_model(self, request: HttpRequest, obj: Invitation, form: Any, change: bool) -> None:
+        obj.invited_by = request.user
+        link = f"{settings.CONFIGURATION.url}{reverse('signup')}?invitation={obj.issue()}"
+        audit.record("invitation.made", request, object=str(obj))
+        messages.warning(request, f"Send this link, which is shown only now: {link}")
+
+    def has_change_permission(self, *args: Any) -> bool:
+        return False
 
 
 admin.site.unregister(Group)  # roles say what somebody may

@@ -98,6 +98,13 @@ class User(AbstractBaseUser, PermissionsMixin):
         """Whether the admin pages are open to the account."""
         return bool(self.role == roles.ADMIN)
 
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        """Django's permissions: an administrator has all of them, everybody else none."""
+        return bool(self.is_active and self.role == roles.ADMIN)
+
+    def has_module_perms(self, app_label: str) -> bool:
+        return self.has_perm(app_label)
+
     @property
     def needed(self) -> str:
         """Why this account, as it is stored, must stay an enabled administrator; "" where it need not."""
@@ -205,17 +212,17 @@ class Invitation(models.Model):
 
     LASTS = timedelta(days=7)
 
-    @classmethod
-    def issue(cls, invited_by: User, email: str = "", role: str = roles.EDITOR) -> tuple[Invitation, str]:
-        """Make an invitation; return it and the word that goes into its link, to be had only now."""
+    def issue(self) -> str:
+        """Store the invitation; return the word that goes into its link, which is to be had only now."""
         word = secrets.token_urlsafe(24)
-        until = timezone.now() + cls.LASTS
-        made = cls.objects.create(
-            digest=digest(word), email=email, role=role, invited_by=invited_by, expires=until
-        )
-        return made, word
+        self.digest, self.expires = digest(word), timezone.now() + self.LASTS
+        self.save()
+        return word
 
     @classmethod
     def open(cls, word: str) -> Invitation | None:
         """Return the invitation of that word, if it can still be used."""
         return cls.objects.filter(digest=digest(word), used=None, expires__gt=timezone.now()).first()
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.email or 'whoever has the link'}"

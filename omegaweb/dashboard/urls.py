@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from omegaweb.dashboard import dataset_pages, model_pages, views
+from omegaweb.dashboard import dataset_pages, external, model_pages, views
 
 urlpatterns = [
     path("", views.home, name="home"),
     path("steps/", views.steps, name="steps"),
     path("runtime/", views.runtime, name="runtime"),
+    path("settings/external/", external.external, name="external"),
     path("datasets/", dataset_pages.datasets, name="datasets"),
     path("dataset/", dataset_pages.dataset, name="dataset"),
     path("dataset/<path:name>/", dataset_pages.dataset, name="dataset"),
