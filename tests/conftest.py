@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+# a shell has its background jobs ignore Ctrl-C, and what they start inherits that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["OMEGA_HOME"] = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"omega-tests-{os.getpid()}")
 for _name in [
     n
