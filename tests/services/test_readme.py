@@ -75,11 +75,14 @@ def test_the_tour_of_the_readme_works_as_typed(session: Session) -> None:
     assert answers.split().count("2") > 40  # of the 48 wines of the third grower
 
 
-@pytest.mark.parametrize("page", ["docs/datasets.md", "docs/models.md", "docs/users.md"])
+PAGES = ["datasets", "models", "users", "rest-datasets", "rest-models"]
+
+
+@pytest.mark.parametrize("page", [f"docs/{name}.md" for name in PAGES])
 def test_a_page_of_the_docs_works_as_typed(session: Session, page: str) -> None:
     session.type("bash", "omegacli cluster up --target local")  # changes nothing where the tour came first
     python = [text for language, text in blocks(page) if language == "python"]
     shell = [text for language, text in blocks(page) if language == "bash"]
     assert python and shell
-    session.type("python", SALES + (STORED if page.endswith("models.md") else "") + "".join(python))
+    session.type("python", SALES + (STORED if "models" in page or "rest" in page else "") + "".join(python))
     session.type("bash", "\n".join(shell))
