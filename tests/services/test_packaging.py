@@ -38,7 +38,7 @@ def venv(path: Path) -> Path:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel built from a copy of the sources, so that no stale `build/` can help."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("omegaml", "omegacli", "templates"):
+    for name in ("omegaml", "omegacli", "omegaweb", "templates"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
@@ -64,8 +64,11 @@ def test_the_wheel_holds_every_module_and_every_template(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert TEMPLATES
     assert {f"omegacli/templates/{path.as_posix()}" for path in TEMPLATES} <= names
-    modules = [path for top in ("omegaml", "omegacli") for path in (ROOT / top).rglob("*.py")]
-    assert {path.relative_to(ROOT).as_posix() for path in modules} <= names
+    tops = ("omegaml", "omegacli", "omegaweb")
+    files = [path for top in tops for path in (ROOT / top).rglob("*") if path.is_file()]
+    wanted = {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts}
+    assert wanted <= names
+    assert len([name for name in wanted if not name.endswith(".py")]) > 30  # pages, their style, the fixture
     assert "omegaml/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "templates/"))]
 
