@@ -289,7 +289,7 @@ def test_an_interrupted_call_leaves_nothing_behind(om: Any, om_url: str, limit: 
         [sys.executable, "-c", WAITING, om_url, str(limit)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
     )
     try:
         assert program.stdout is not None
