@@ -33,9 +33,10 @@ def test_an_invitation_opens_one_account_with_its_role(web: WebPlatform, boss: P
 
 def test_the_addresses_of_clients_are_tried_at_once(web: WebPlatform, boss: Person, ann: Person) -> None:
     assert "Test the addresses" in boss.page("/admin/constance/config/").text
+    settings = {"SIGNUP": "open", "MONGO_HOST": f"localhost:{web.mongo_port}"}
+    boss.submit("/admin/constance/config/", BROKER_URL="", **settings)
     page = boss.page("/settings/external/").text
     assert f"localhost:{web.mongo_port}" in page and "took your login" in page and "no broker" in page
-    settings = {"SIGNUP": "open", "MONGO_HOST": f"localhost:{web.mongo_port}"}
     try:
         wrong = {**settings, "MONGO_HOST": "localhost:1", "BROKER_URL": f"amqp://localhost:{web.port}/"}
         boss.submit("/admin/constance/config/", **wrong)
