@@ -88,16 +88,18 @@ def test_a_million_rows_are_sent_without_being_held(web: WebPlatform, lou: Perso
 
 
 def test_a_client_that_leaves_ends_the_work(web: WebPlatform, lou: Person) -> None:
+    worker = psutil.Process(web.gunicorn.pid).children()[0]
+    assert lou.get("dataset/large/?limit=1").status_code == 200
+    before = worker.num_threads()  # of the accounts that are connected
     for _ in range(20):
         answer = lou.get("dataset/large/?format=arrow", stream=True)
         next(answer.iter_content(1000))
         answer.close()
     assert lou.get("dataset/large/?limit=1").status_code == 200
-    worker = psutil.Process(web.gunicorn.pid).children()[0]
     deadline = time.monotonic() + 20
-    while worker.num_threads() > 60 and time.monotonic() < deadline:
+    while worker.num_threads() > before + 10 and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert worker.num_threads() <= 60
+    assert worker.num_threads() <= before + 10
 
 
 def test_pages_and_statistics_of_it_hold_no_more(web: WebPlatform, lou: Person) -> None:
@@ -120,14 +122,15 @@ def test_pages_and_statistics_of_it_hold_no_more(web: WebPlatform, lou: Person) 
     assert grown[-1] < 200 * MIB
 
 
-def test_a_page_of_a_million_rows_takes_no_more_than_200_ms(lou: Person) -> None:
+def test_a_page_of_a_million_rows_takes_at_most_200_cpu_milliseconds(web: WebPlatform, lou: Person) -> None:
+    worker = psutil.Process(web.gunicorn.pid).children()[0]
     took = []
     for offset in (0, 10, 500_000, 999_000, 20):
-        started = time.perf_counter()
+        before = worker.cpu_times()
         assert lou.get(f"dataset/large/?offset={offset}").status_code == 200
-        took.append(time.perf_counter() - started)
-    print([round(1000 * t) for t in took])
-    assert sorted(took)[2] < 0.2
+        after = worker.cpu_times()
+        took.append(after.user + after.system - before.user - before.system)
+    assert sorted(took)[2] < 0.2, took
 
 
 @pytest.mark.parametrize("format", ["csv", "arrow", "parquet"])
