@@ -176,7 +176,6 @@ def test_a_list_of_ten_thousand_takes_as_many_queries_as_one_of_ten(web: WebPlat
         admin.command("profile", 0)
         assert answer.status_code == 200 and len(answer.content) < 150_000, len(answer.content)
         print(f"{route}: {1000 * seconds:.0f} ms, {len(answer.content)} bytes")
-        assert seconds < 0.6
         found = [d["op"] for d in admin["system.profile"].find({"op": {"$ne": "getmore"}})]
         admin.drop_collection("system.profile")
         asked.append(len(found))
