@@ -172,14 +172,12 @@ class ApiKey(models.Model):
         self.revoked = timezone.now()
         self.save(update_fields=["revoked"])
 
-    def used(self) -> bool:
-        """Note that the key is used; tell whether this is its first use today."""
+    def used(self) -> None:
+        """Note that the key is used."""
         now = timezone.now()
-        last = self.last_used
-        if last is None or now - last > self.EXACTNESS:
+        if self.last_used is None or now - self.last_used > self.EXACTNESS:
             ApiKey.objects.filter(pk=self.pk).update(last_used=now)
             self.last_used = now
-        return last is None or last.date() != now.date()
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}...)"

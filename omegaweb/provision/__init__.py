@@ -44,7 +44,7 @@ def provision(user: User, password: str | None = None) -> None:
                 settings.CONFIGURATION.broker_admin_url, user.username, unseal(login.broker_password)
             )
     else:
-        _drop_logins(user.username)
+        forget(user.username)
     login.provisioned = timezone.now()
     login.save(update_fields=["provisioned"])
 
@@ -68,16 +68,12 @@ def rotate(user: User) -> None:
     login.mongo_password, login.broker_password = seal(_password()), seal(_password())
     login.provisioned = None
     login.save()
-    _drop_logins(user.username)
+    forget(user.username)
     provision(user)
 
 
 def forget(userid: str, data: bool = False) -> None:
-    """Remove the logins of a deleted account, and with `data` its database."""
-    _drop_logins(userid, data)
-
-
-def _drop_logins(userid: str, data: bool = False) -> None:
+    """Remove the logins of an account, and with `data` its database. Raises: as `provision`."""
     admin.drop_account(settings.CONFIGURATION.mongo_url, userid, data=data)
     if settings.CONFIGURATION.broker_admin_url:
         rabbitmq.drop_user(settings.CONFIGURATION.broker_admin_url, userid)
