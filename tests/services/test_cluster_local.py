@@ -572,7 +572,7 @@ def test_after_a_power_cut_up_starts_all_again(running: Machine) -> None:
 def test_removed_state_is_made_again_and_nothing_is_watched_twice(running: Machine) -> None:
     before = running.pids()
     shutil.rmtree(running.root / "state")
-    eventually(lambda: not any(alive(pid) for pid in before.values()))
+    eventually(lambda: not any(alive(pid) for pid in before.values()), 100)
     assert running.cluster("up")["data"]["state"] == "ok"
 
 

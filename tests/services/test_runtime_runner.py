@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from pymongo import MongoClient
 
 from omegaml.errors import ConfigInvalid, TaskFailed, Unavailable
@@ -26,6 +27,7 @@ from tests.services.runtime_models import Giver, Raiser, Sleeper
 from tests.services.runtime_processes import (
     OneDatabase,
     RunnerProcess,
+    in_another_process,
     runner,
     start_runner,
     stored,
@@ -119,6 +121,34 @@ def test_a_runner_told_to_stop_finishes_what_it_has_in_hand(om: Any, runner: Any
     wait_for(lambda: promise.status == "running")
     assert runner.stop() == 0
     assert promise.get(1).tolist() == [1.5]
+    assert om.runtime.status()["runners"] == []
+
+
+TOLD_WHILE_IT_HOLDS_A_LOCK = """
+import os, signal, sys, threading, time
+from omegaml.runtime import runner
+
+class Inconvenient(threading.Event):
+    def wait(self, timeout=None):
+        with self._cond:  # as in Event.wait
+            if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL and time.monotonic() > began + 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.01)  # the main thread handles it between two of its steps
+        return super().wait(timeout)
+
+began = time.monotonic()
+runner.threading.Event = Inconvenient
+sys.exit(runner.main(sys.argv[1:]))
+"""
+
+
+def test_a_runner_told_to_stop_while_it_looks_at_its_events_does_not_hang(
+    om: Any, om_url: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "runner.yml"
+    config.write_text(yaml.safe_dump({"OMEGA_MONGO_URL": om_url}))
+    config.chmod(0o600)
+    in_another_process(TOLD_WHILE_IT_HOLDS_A_LOCK, "--config", str(config), timeout=25)
     assert om.runtime.status()["runners"] == []
 
 
