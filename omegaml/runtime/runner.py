@@ -439,8 +439,8 @@ def main(argv: list[str] | None = None) -> int:
         runner = Runner(accounts, max(1, options.slots or usual))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: runner.stop())
-        # signals are handled in the main thread: were it the one that works, it could hold the very lock of an
-        # event that `stop` needs, and wait for itself for ever
+        # signals are handled in the main thread: were it the one that works, it could hold the very lock of
+        # an event that `stop` needs, and wait for itself for ever
         with ThreadPoolExecutor(1) as working:
             working.submit(runner.run, options.drain).result()
     except OmegaError as error:
