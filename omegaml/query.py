@@ -307,7 +307,7 @@ def to_mongo(expr: Expr, field: Callable[[str], str]) -> dict[str, Any]:
     if ctype is not None:
         from omegaml.rowquery import query
 
-        return query(expr, str(name), ctype)
+        return query(expr, name, ctype)
     return {name: _mongo_test(expr.op, expr.value)}
 
 

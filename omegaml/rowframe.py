@@ -15,6 +15,7 @@ from omegaml.query import And, Expr, Labels, Q, where
 from omegaml.streams import Frames, constant_key, listed
 
 if TYPE_CHECKING:
+    from omegaml.backends.rows import Field
     from omegaml.store.rowreader import RowsReader
 
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class _Plan:
     columns: tuple[int, ...]
     where: Expr | None = None
-    order: tuple[tuple[str, bool], ...] = ()
+    order: tuple[tuple[Field, bool], ...] = ()
     start: int = 0
     stop: int | None = None
     single: bool = False

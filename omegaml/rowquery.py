@@ -25,6 +25,7 @@ from bson.decimal128 import create_decimal128_context
 from omegaml.backends.columnar.types import ColumnType
 from omegaml.backends.columnar.values import index_from_doc
 from omegaml.backends.rowbson import CODEC
+from omegaml.backends.rows import Field
 from omegaml.backends.rowtypes import FIRST_MS, LAST_MS, check_cell, stored_cells
 from omegaml.errors import InvalidInput, NotStorable
 from omegaml.matching import INVERSE, match_categories
@@ -103,6 +104,11 @@ def _typed(cond: Cond, field: str, ctype: ColumnType) -> dict[str, Any]:
     if is_time or not (pa.types.is_floating(type_) or ctype.kind == "string"):
         least, most = (FIRST_MS, LAST_MS) if is_time else (_INT64[0], _INT64[-1])
         asked = [kept for span in asked if (kept := span.clipped(least, most)) is not None]
+        if isinstance(field, Field) and field.counted is not None:
+            numbers = [pair for span in asked for pair in field.counted.numbers(span.low, span.high)]
+            if cond.op == "in":
+                return {field: {"$in": [Int64(first) for first, _ in numbers]}}
+            return _any_of([{field: _range(Span(*pair).mapped(Int64))} for pair in numbers], field)
         form: Any = DatetimeMS if is_time else Int64
         asked = [span.mapped(lambda v: None if v is None else form(v)) for span in asked]
     if cond.op == "in":

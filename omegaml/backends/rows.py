@@ -9,6 +9,7 @@ which stock passes over, keep what the former three lose: exact dtypes, labels, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import bson
@@ -133,9 +134,37 @@ def position(meta: Meta, text: str) -> int:
 
 
 class Field(str):
-    """The name of a field, and the type of the column that it holds where that is known."""
+    """The name of a field, and the type of the column that it holds where that is known.
+
+    `counted` says which labels the numbers in it stand for, where it is not the values themselves.
+    """
 
     type: ColumnType | None = None
+    counted: Counted | None = None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The labels `start`, `start + step`... of rows whose numbers, those of `parts`, may have gaps."""
+
+    start: int
+    step: int
+    parts: Sequence[Sequence[int]]
+
+    def numbers(self, low: int | None, high: int | None) -> list[tuple[int, int]]:
+        """Return the ranges of row numbers, ends included, whose labels lie from `low` to `high`."""
+        first, last = (low, high) if self.step > 0 else (high, low)
+        begin = None if first is None else -((self.start - first) // self.step)
+        end = None if last is None else (last - self.start) // self.step
+        found = []
+        before = 0
+        for a, b in joined(self.parts):
+            one = a if begin is None else max(a, a + begin - before)
+            other = b - 1 if end is None else min(b - 1, a + end - before)
+            if one <= other:
+                found.append((one, other))
+            before += b - a
+        return found
 
 
 def field_of(meta: Meta, text: str) -> Field:
@@ -153,6 +182,21 @@ def field_of(meta: Meta, text: str) -> Field:
     field = Field(stored[at])
     field.type = column_type(types[at]) if types else stock_type(meta["dtypes"].get(field, "object"))
     return field
+
+
+def compared_field(meta: Meta, text: str) -> Field:
+    """The field by which rows are found and sorted by column or index level `text`. Raises NotFound.
+
+    An index that counts the rows goes by their numbers: what is stored of it does not follow those left out.
+    """
+    field, exact = field_of(meta, text), meta.get("omega") or {}
+    index = exact.get("index") or {}
+    if "range" not in index or field not in index_fields(meta):
+        return field
+    start, step = index["range"]
+    number = Field(ROWID)
+    number.type, number.counted = field.type, Counted(start, step, exact["parts"])
+    return number
 
 
 def _encode(frame: pd.DataFrame, series: list[Any] | None) -> Rows:
@@ -316,6 +360,17 @@ def _positions(parts: Sequence[Sequence[int]], row_ids: np.ndarray) -> np.ndarra
         return row_ids
     part = np.searchsorted(starts, row_ids, side="right") - 1
     return row_ids - starts[part] + before[part]
+
+
+def joined(parts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return the ranges of numbers in order, those that follow each other as one."""
+    whole: list[list[int]] = []
+    for a, b in sorted(map(list, parts)):
+        if whole and whole[-1][1] == a:
+            whole[-1][1] = b
+        else:
+            whole.append([a, b])
+    return whole
 
 
 def _field_names(columns: pd.Index) -> list[str]:

@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 
 from omegaml.backends import rowbson
 from omegaml.backends.base import Backend, Rows
-from omegaml.backends.rows import ROWID, Field, data_fields, field_of, index_fields, labels
+from omegaml.backends.rows import ROWID, Field, compared_field, data_fields, index_fields, labels
 from omegaml.mongo import translated
 from omegaml.query import Labels
 from omegaml.store.base import stale
@@ -35,11 +35,11 @@ class RowsReader:
     ) -> None:
         self._rows, self._doc, self._meta, self._backend = rows, doc, dict(meta), backend
         self.labels: pd.Index = labels(meta)
-        self.names = Labels(partial(field_of, meta))
+        self.names = Labels(partial(compared_field, meta))
 
     def find(self, text: str) -> Field:
-        """Return the field that holds column or index level `text`. Raises NotFound."""
-        return field_of(self._meta, text)
+        """Return the field by which rows are compared by column or index level `text`. Raises NotFound."""
+        return compared_field(self._meta, text)
 
     def count(self, where: Expr | None) -> int:
         if where is None and self._meta.get("rows") is not None:
@@ -51,7 +51,7 @@ class RowsReader:
         self,
         columns: Sequence[int],
         where: Expr | None = None,
-        order: Sequence[tuple[str, bool]] = (),
+        order: Sequence[tuple[Field, bool]] = (),
         start: int = 0,
         stop: int | None = None,
     ) -> Iterator[Any]:
@@ -89,7 +89,7 @@ class RowsReader:
         self,
         columns: Sequence[int],
         where: Expr | None,
-        order: Sequence[tuple[str, bool]],
+        order: Sequence[tuple[Field, bool]],
         start: int,
         stop: int | None,
     ) -> list[dict[str, Any]]:
@@ -99,8 +99,10 @@ class RowsReader:
             steps.append({"$set": {f"{_MISSING}{i}": {"$in": [{"$ifNull": [own, None]}, [None, np.nan]]}}})
         keys: dict[str, int] = {}
         for i, (field, ascending) in enumerate(order):
-            keys |= {f"{_MISSING}{i}": 1, str(field): 1 if ascending else -1}
-        steps.append({"$sort": {**keys, ROWID: 1}})
+            falls = field.counted is not None and field.counted.step < 0
+            keys |= {f"{_MISSING}{i}": 1, str(field): 1 if ascending != falls else -1}
+        keys.setdefault(ROWID, 1)
+        steps.append({"$sort": keys})
         if start:
             steps.append({"$skip": start})
         if stop is not None:

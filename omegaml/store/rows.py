@@ -20,7 +20,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError, WriteError
 
 from omegaml.backends.base import Backend, Rows
-from omegaml.backends.rows import ROWID, Field, data_fields, field_of, index_fields, position
+from omegaml.backends.rows import ROWID, compared_field, data_fields, field_of, index_fields, joined, position
 from omegaml.errors import InvalidInput, Mismatch
 from omegaml.metadata import COLLECTION
 from omegaml.mongo import JOURNALED, translated, unbroken
@@ -121,7 +121,7 @@ class RowsStorage:
             )
         with translated():
             meta = _with_rows_of_stock(self.db, doc, dict(doc.get("kind_meta") or {}))
-        expr = parse_where(asked.q, asked.filters, Labels(partial(_tested, meta)))
+        expr = parse_where(asked.q, asked.filters, Labels(partial(compared_field, meta)))
         projection = {"_id": 0}
         if asked.columns is not None or asked.excluded:
             meta["take"] = _positions(meta, asked)
@@ -246,25 +246,10 @@ def _positions(meta: Mapping[str, Any], asked: Selection) -> list[int]:
 def query_of(meta: Mapping[str, Any], where: Expr | None) -> dict[str, Any]:
     """The filter for the rows that belong to the dataset and match."""
     parts = (meta.get("omega") or {}).get("parts")
-    query = {} if where is None else to_mongo(where, partial(_tested, meta))
+    query = {} if where is None else to_mongo(where, partial(compared_field, meta))
     if parts is None:
         return query
     return {"$and": [query, _within(parts)]} if query else _within(parts)
-
-
-def _tested(meta: Mapping[str, Any], text: str) -> Field:
-    """The field that conditions on a column or index level look at. Raises NotFound.
-
-    An index that counts the rows is the same as their numbers, which are indexed, while none is left out.
-    """
-    field = field_of(meta, text)
-    exact = meta.get("omega") or {}
-    is_number = (exact.get("index") or {}).get("range") == [0, 1] and field in index_fields(meta)
-    if not is_number or _joined(exact["parts"]) != [[0, meta["rows"]]]:
-        return field
-    number = Field(ROWID)
-    number.type = field.type
-    return number
 
 
 def _check_append(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -386,19 +371,8 @@ def _with_rows_of_stock(db: Database[Any], doc: Mapping[str, Any], meta: dict[st
 
 
 def _within(parts: Sequence[Sequence[int]]) -> dict[str, Any]:
-    ranges = [{ROWID: {"$gte": a, "$lt": b}} for a, b in _joined(parts)]
+    ranges = [{ROWID: {"$gte": a, "$lt": b}} for a, b in joined(parts)]
     return ranges[0] if len(ranges) == 1 else {"$or": ranges} if ranges else {ROWID: {"$lt": 0}}
-
-
-def _joined(parts: Sequence[Sequence[int]]) -> list[list[int]]:
-    """The ranges of numbers, in order; those that follow each other as one."""
-    joined: list[list[int]] = []
-    for a, b in sorted(map(list, parts)):
-        if joined and joined[-1][1] == a:
-            joined[-1][1] = b
-        else:
-            joined.append([a, b])
-    return joined
 
 
 def offsets_of(batch: bytes) -> list[int]:

@@ -111,6 +111,50 @@ def test_rows_are_found_by_an_index_that_counts_them(om: Any) -> None:
     assert om.datasets.get("n", n__lt=2).v.tolist() == [10, 11]
 
 
+@pytest.mark.parametrize(("start", "step"), [(0, 1), (10, 2), (7, -3), (-4, 5)])
+def test_labels_that_count_the_rows_are_found_and_sorted_over_numbers_left_out(
+    om: Any, start: int, step: int
+) -> None:
+    om.datasets.put(
+        pd.DataFrame({"v": range(5)}, pd.RangeIndex(start, start + 5 * step, step)), "f", format="rows"
+    )
+    for first in (5, 8, 11):
+        # an append that was undone has used numbers up
+        om.db.metadata.update_one({"name": "f"}, {"$inc": {"next_row": first}})
+        om.datasets.put(pd.DataFrame({"v": range(first, first + 3)}), "f", append=True)
+    whole = pd.DataFrame({"v": range(14)}, pd.RangeIndex(start, start + 14 * step, step))
+    same(whole, om.datasets.get("f"))
+    lazy = om.datasets.getl("f")
+    for label in [
+        *range(int(whole.index.min()) - 2, int(whole.index.max()) + 3),
+        start + 0.5,
+        -(2**70),
+        2**70,
+    ]:
+        tests = {
+            "eq": "__eq__",
+            "ne": "__ne__",
+            "lt": "__lt__",
+            "lte": "__le__",
+            "gt": "__gt__",
+            "gte": "__ge__",
+        }
+        for op, compare in tests.items():
+            found = om.datasets.get("f", **{f"index__{op}": label})
+            expected = whole[getattr(pd.Index(whole.index, dtype=object), compare)(label)]
+            assert found.v.tolist() == expected.v.tolist(), (op, label)
+            assert found.index.tolist() == expected.index.tolist()
+            assert lazy.filter(**{f"index__{op}": label}).count() == len(expected)
+    some = [*whole.index[[0, 4, 5, 13]], start + 1, None]
+    assert om.datasets.get("f", index__in=some).v.tolist() == whole[whole.index.isin(some)].v.tolist()
+    assert om.datasets.get("f", index__nin=some).v.tolist() == whole[~whole.index.isin(some)].v.tolist()
+    low, high = sorted([whole.index[3], whole.index[9]])
+    assert om.datasets.get("f", index__between=(low, high)).v.tolist() == [3, 4, 5, 6, 7, 8, 9]
+    assert om.datasets.get("f", index__isnull=True).empty
+    for ascending in (True, False):
+        same(whole.sort_index(ascending=ascending), lazy.sort("index", ascending).get())
+
+
 def test_appended_series_and_labelled_rows_follow(om: Any) -> None:
     dates = pd.Series([1.5, 2.5], index=pd.date_range("2020-01-01", periods=2), name="v")
     later = pd.Series([3.5], index=pd.date_range("2021-01-01", periods=1, freq="D"), name="v")
