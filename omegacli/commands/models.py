@@ -184,112 +184,48 @@ def drop(
     console.say(f"dropped {', '.join(dropped) or 'nothing'}")
 
 
-@app.command()
-def fit(
-    name: Name,
-    x: X,
-    y: OptionalY = None,
-    async_: Async = False,
-    result: Result = None,
-    replace: Replace = False,
-    param: Param = None,
-    local: Local = False,
-    require: Require = None,
-) -> None:
-    """Train model NAME on X and Y; the trained model is its next version."""
-    _call("fit", name, x, y, async_, result, replace, param, local, require)
+def _takes_x_and_y(action: str, about: str) -> None:
+    """Add the command of an action that takes X and perhaps Y."""
+
+    @app.command(action.replace("_", "-"), help=about)
+    def command(
+        name: Name,
+        x: X,
+        y: OptionalY = None,
+        async_: Async = False,
+        result: Result = None,
+        replace: Replace = False,
+        param: Param = None,
+        local: Local = False,
+        require: Require = None,
+    ) -> None:
+        _call(action, name, x, y, async_, result, replace, param, local, require)
 
 
-@app.command("partial-fit")
-def partial_fit(
-    name: Name,
-    x: X,
-    y: OptionalY = None,
-    async_: Async = False,
-    result: Result = None,
-    replace: Replace = False,
-    param: Param = None,
-    local: Local = False,
-    require: Require = None,
-) -> None:
-    """Train model NAME further on X and Y."""
-    _call("partial_fit", name, x, y, async_, result, replace, param, local, require)
+def _takes_x(action: str, about: str) -> None:
+    """Add the command of an action that takes X alone."""
+
+    @app.command(action.replace("_", "-"), help=about)
+    def command(
+        name: Name,
+        x: X,
+        async_: Async = False,
+        result: Result = None,
+        replace: Replace = False,
+        param: Param = None,
+        local: Local = False,
+        require: Require = None,
+    ) -> None:
+        _call(action, name, x, None, async_, result, replace, param, local, require)
 
 
-@app.command()
-def predict(
-    name: Name,
-    x: X,
-    async_: Async = False,
-    result: Result = None,
-    replace: Replace = False,
-    param: Param = None,
-    local: Local = False,
-    require: Require = None,
-) -> None:
-    """Show what model NAME predicts for the rows of X."""
-    _call("predict", name, x, None, async_, result, replace, param, local, require)
-
-
-@app.command("predict-proba")
-def predict_proba(
-    name: Name,
-    x: X,
-    async_: Async = False,
-    result: Result = None,
-    replace: Replace = False,
-    param: Param = None,
-    local: Local = False,
-    require: Require = None,
-) -> None:
-    """Show the probability of each class for the rows of X."""
-    _call("predict_proba", name, x, None, async_, result, replace, param, local, require)
-
-
-@app.command("decision-function")
-def decision_function(
-    name: Name,
-    x: X,
-    async_: Async = False,
-    result: Result = None,
-    replace: Replace = False,
-    param: Param = None,
-    local: Local = False,
-    require: Require = None,
-) -> None:
-    """Show how sure model NAME is of each row of X, as its decision function says."""
-    _call("decision_function", name, x, None, async_, result, replace, param, local, require)
-
-
-@app.command()
-def score(
-    name: Name,
-    x: X,
-    y: OptionalY = None,
-    async_: Async = False,
-    result: Result = None,
-    replace: Replace = False,
-    param: Param = None,
-    local: Local = False,
-    require: Require = None,
-) -> None:
-    """Show the model's own score for Y given X."""
-    _call("score", name, x, y, async_, result, replace, param, local, require)
-
-
-@app.command()
-def transform(
-    name: Name,
-    x: X,
-    async_: Async = False,
-    result: Result = None,
-    replace: Replace = False,
-    param: Param = None,
-    local: Local = False,
-    require: Require = None,
-) -> None:
-    """Show X as model NAME transforms it."""
-    _call("transform", name, x, None, async_, result, replace, param, local, require)
+_takes_x_and_y("fit", "Train model NAME on X and Y; the trained model is its next version.")
+_takes_x_and_y("partial_fit", "Train model NAME further on X and Y.")
+_takes_x("predict", "Show what model NAME predicts for the rows of X.")
+_takes_x("predict_proba", "Show the probability of each class for the rows of X.")
+_takes_x("decision_function", "Show how sure model NAME is of each row of X, as its decision function says.")
+_takes_x_and_y("score", "Show the model's own score for Y given X.")
+_takes_x("transform", "Show X as model NAME transforms it.")
 
 
 @app.command()
