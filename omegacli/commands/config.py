@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,16 +70,22 @@ def get(
 @app.command("set")
 def set_(
     pairs: Annotated[list[str], typer.Argument(metavar="K=V...", help="Settings and their values.")],
+    cluster: Cluster = False,
+    of: Of = None,
 ) -> None:
     """Set settings in the file, or in the context given with --context."""
-    values: dict[str, Any] = {}
+    given: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise InvalidInput(
                 f"{name!r} has no value", hint="NAME=VALUE, as omegacli config set OMEGA_BUCKET=mine"
             )
-        values[name] = settings.setting(name).parse(value)
+        given[name] = value
+    if _is_of_cluster(cluster, of):
+        _change_cluster("config.set", "set", of, given)
+        return
+    values = {name: settings.setting(name).parse(value) for name, value in given.items()}
     file, context = connect.config_file(), console.options.context
     data = {"path": str(file.path), "context": context, "names": list(values)}
     if console.options.dry_run:
@@ -94,8 +101,15 @@ def set_(
 
 
 @app.command()
-def unset(name: Annotated[str, typer.Argument(metavar="K", help="Name of the setting.")]) -> None:
+def unset(
+    name: Annotated[str, typer.Argument(metavar="K", help="Name of the setting.")],
+    cluster: Cluster = False,
+    of: Of = None,
+) -> None:
     """Remove setting K from the file, or from the context given with --context."""
+    if _is_of_cluster(cluster, of):
+        _change_cluster("config.unset", "removed", of, {name: None})
+        return
     file, context = connect.config_file(), console.options.context
     data = {"path": str(file.path), "context": context, "name": settings.setting(name).name}
     content = file.context(context) if context else file.read()
@@ -153,6 +167,28 @@ def _cluster_root(of: str | None) -> Path:
 
     options = console.options
     return spec.find_root(of, options.root, options.context, connect.config_file().path)
+
+
+def _change_cluster(schema: str, done: str, of: str | None, values: Mapping[str, str | None]) -> None:
+    """Set values in the cluster's omega.yml, those that are None to their default; `up` applies them."""
+    from omegacli.deploy import base, spec
+
+    found, root = _cluster_settings(of), _cluster_root(of)
+    for key, value in values.items():
+        _, origin = spec.setting(key, found)
+        if value is None and origin == "default":
+            raise NotFound(f"{key} is not set in {root / 'omega.yml'}", hint="omegacli config list --cluster")
+    values = {key: spec.default(key) if value is None else value for key, value in values.items()}
+    changed = spec.with_values(spec.read(root, of), values)
+    names = ", ".join(values)
+    data = {"path": str(changed.layout.spec), "cluster": changed.name, "names": list(values)}
+    if console.options.dry_run:
+        console.plan(schema, f"{done} {names} in {changed.layout.spec}", **data)
+        return
+    with base.locked(changed.layout, f"omegacli {schema.replace('.', ' ')}"):
+        spec.write(spec.with_values(spec.read(root, of), values))
+    console.show(schema, data, text="")
+    console.say(f"{done} {names} in {changed.layout.spec}; `omegacli cluster up` puts it into force")
 
 
 def _cluster_settings(of: str | None) -> list[tuple[str, Any, str]]:

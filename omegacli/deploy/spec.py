@@ -29,6 +29,7 @@ ACCOUNT = "admin"  # the first account of every cluster
 class Ports:
     mongodb: int = 27017
     web: int = 5000
+    metrics: int = 0  # none
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,19 @@ class Runner:
 @dataclass(frozen=True)
 class Web:
     enabled: bool = True
+    audit_days: int = 365
+
+
+@dataclass(frozen=True)
+class Mail:
+    """The server that takes the platform's mail; without a host none is sent."""
+
+    host: str = ""
+    port: int = 587
+    user: str = ""
+    password_file: str = ""
+    tls: str = "starttls"
+    sender: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,7 @@ class ClusterSpec:
     mongodb: Mongodb = field(default_factory=Mongodb)
     runner: Runner = field(default_factory=Runner)
     web: Web = field(default_factory=Web)
+    mail: Mail = field(default_factory=Mail)
 
     @property
     def layout(self) -> Layout:
@@ -67,6 +82,9 @@ class ClusterSpec:
 _LIMITS: dict[str, tuple[float, float]] = {
     "ports.mongodb": (1, 65535),
     "ports.web": (1, 65535),
+    "ports.metrics": (0, 65535),
+    "web.audit_days": (1, 36500),
+    "mail.port": (1, 65535),
     "mongodb.cache_gb": (0.25, 10000),  # mongod's own bounds
     "mongodb.oplog_mb": (990, 10**9),
 }
@@ -153,6 +171,11 @@ def setting(key: str, settings: list[tuple[str, Any, str]]) -> tuple[Any, str]:
     if key not in found:
         raise _unknown(key, list(found))
     return found[key]
+
+
+def default(key: str) -> Any:
+    """The value of a setting that omega.yml does not name."""
+    return _flat(ClusterSpec(root=Path()))[key]
 
 
 def says_target(root: Path) -> bool:
@@ -247,6 +270,8 @@ def _convert(key: str, value: Any, kind: type) -> Any:
         raise InvalidInput(f"{key} must be between {low:g} and {high:g}, not {value!r}")
     if key == "name":
         _checked(converted)
+    if key == "mail.tls" and converted not in ("starttls", "tls", "none"):
+        raise InvalidInput(f"mail.tls must be starttls, tls or none, not {value!r}")
     if key == "target" and converted not in TARGETS:
         raise InvalidInput(f"there is no target {converted!r}", hint="targets: " + ", ".join(TARGETS))
     return converted

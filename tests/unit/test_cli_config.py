@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from omegaml import rest
 from omegaml.config import ConfigFile, cache_path, load
@@ -460,3 +461,30 @@ def test_the_settings_of_a_cluster_are_those_of_the_one_that_is_meant(
     assert run(env, "config", "validate", "--cluster", "--context", "third").returncode == 1
     assert run(env, "config", "list", "--name", "second").returncode == 2
     assert run(env, "config", "list", "--cluster", "--name", "fourth").returncode == 4
+
+
+def test_settings_of_a_cluster_are_set_and_removed(env: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "omega" / "clusters" / "default" / "omega.yml"
+    assert run(env, "config", "set", "ports.mongodb=27018", "--cluster").returncode == 4
+    assert not file.exists()
+    file.parent.mkdir(parents=True)
+    file.write_text("# ours\ntarget: local\n")
+    done = run(env, "config", "set", "ports.mongodb=27018", "runner.enabled=no", "--cluster")
+    assert done.returncode == 0 and "omegacli cluster up" in done.stderr
+    assert file.read_text().startswith("# ours\n")
+    kept = {"target": "local", "ports": {"mongodb": 27018}, "runner": {"enabled": False}}
+    assert yaml.safe_load(file.read_text()) == kept
+    for word, code, named in [
+        ("ports.mongodb=many", 2, "ports.mongodb"),
+        ("ports.mongdb=27018", 2, "did you mean ports.mongodb"),
+        ("ports.mongodb", 2, "no value"),
+    ]:
+        done = run(env, "config", "set", "runner.enabled=yes", word, "--cluster")
+        assert done.returncode == code and named in done.stderr
+    assert yaml.safe_load(file.read_text()) == kept
+    assert run(env, "config", "unset", "ports.mongodb", "--cluster", "--dry-run").returncode == 0
+    assert yaml.safe_load(file.read_text()) == kept
+    assert run(env, "config", "unset", "ports.mongodb", "--cluster").returncode == 0
+    assert run(env, "config", "get", "ports.mongodb", "--cluster").stdout.strip() == "27017"
+    assert run(env, "config", "unset", "ports.mongodb", "--cluster").returncode == 4
+    assert run(env, "config", "unset", "ports.web", "--name", "default").returncode == 2
