@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 65_536
 VALUE_ROWS = 200_000
+RANKED_ROWS = 500_000  # rows whose sort keys are held at once
+GATHER_BYTES = 32 << 20  # of sorted rows that are collected by one reading of the data
+FEW_ROWS = 4_096  # not worth a sort of their own
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class _Plan:
     columns: tuple[int, ...]
     where: Expr | None = None
     order: tuple[tuple[int, bool], ...] = ()
+    after: int | None = None
     start: int = 0
     stop: int | None = None
     single: bool = False
@@ -102,7 +106,7 @@ class LazyFrame(Frames):
     def sort(self, by: Any, ascending: bool | Sequence[bool] = True) -> LazyFrame:
         """Sort by one or several columns; ties keep their order, missing values come last.
 
-        Memory: with `head(n)` n rows, else the sorted columns of all rows.
+        Memory: the sorted columns of at most some 500,000 rows, except for `get()`, which holds them all.
         """
         self._check_no_range("sort")
         keys = [self._find(label) for label in listed(by)]
@@ -115,6 +119,23 @@ class LazyFrame(Frames):
         """Keep the first `n` rows."""
         return self._rows(slice(0, n))
 
+    @property
+    def snapshot(self) -> tuple[str, int]:
+        """Which data this is, and how much of it there is: what is appended later only adds to the latter."""
+        return self.reader.id, self.reader.rows
+
+    def upto(self, size: int) -> LazyFrame:
+        """The dataset as it was when its snapshot had this size."""
+        return LazyFrame(self.reader.until(size), self._plan)
+
+    def after(self, row: int) -> LazyFrame:
+        """Keep the rows that come after stored row number `row`, in the order that is asked for.
+
+        What comes before is not read, unless it has to be looked at for the order.
+        """
+        self._check_no_range("after")
+        return self._with(after=row)
+
     def _rows(self, rows: slice) -> LazyFrame:
         start, stop = rows.start or 0, rows.stop
         if rows.step not in (None, 1) or start < 0 or (stop is not None and stop < 0):
@@ -126,11 +147,13 @@ class LazyFrame(Frames):
 
     def count(self) -> int:
         plan = self._plan
-        total = self.reader.rows
+        if plan.order and plan.after is not None:
+            return sum(len(ranked) for ranked in self._ranks())
+        total = max(0, self.reader.rows - self._first_row)
         if plan.where is not None:
             stop = plan.stop
             total = 0
-            for piece in self.reader.scan([], plan.where):
+            for piece in self.reader.scan([], plan.where, self._first_row):
                 total += piece.rows
                 if stop is not None and total >= stop:
                     break
@@ -139,25 +162,43 @@ class LazyFrame(Frames):
     def chunks(self, as_: str = "pandas") -> Iterator[Any]:
         """Yield the rows in order, as frames of at most some ten thousand rows.
 
-        A sort without `head` goes over the data again for every 65,536 rows.
+        A sort without `head` goes over its columns again for every 500,000 rows, and over the data for every
+        32 MiB.
 
         Args:
             as_: "pandas" or "arrow".
         """
+        return (chunk for _, chunk in self.numbered(as_))
+
+    def numbered(self, as_: str = "pandas") -> Iterator[tuple[np.ndarray, Any]]:
+        """Yield what `chunks` yields, each with its rows' numbers among the stored ones."""
         if not self._plan.order:
             for piece in self._pieces(self._stored()):
-                yield self._made([piece], _numbers(piece), as_)
+                numbers = _numbers(piece)
+                yield numbers, self._made([piece], numbers, as_)
             return
-        ranked = self._ranked()
-        for start in range(0, len(ranked), BLOCK_ROWS):
-            yield self._gathered(ranked.iloc[start : start + BLOCK_ROWS], as_)
+        size = BLOCK_ROWS
+        for ranked in self._ranks():
+            start = 0
+            while start < len(ranked):
+                block = ranked.iloc[start : start + size]
+                start += len(block)
+                pieces, places = self._fetched(block, self._stored())
+                found = self._ordered(self._made(pieces, np.sort(block["row"].to_numpy()), as_), places)
+                size = max(BLOCK_ROWS, len(block) * GATHER_BYTES // max(1, _bytes(pieces)))
+                del pieces
+                numbers = block["row"].to_numpy()
+                for at in range(0, len(block), BLOCK_ROWS):
+                    yield numbers[at : at + BLOCK_ROWS], _cut(found, at, at + BLOCK_ROWS)
 
     def get(self, as_: str | None = None) -> Any:
         """Return the result as what was put (`as_`: "pandas", "arrow" or "polars")."""
         if self._plan.order:
-            return self._gathered(self._ranked(), as_)
+            (ranked,) = [*self._ranks(None)] or [_NO_RANKS]
+            pieces, places = self._fetched(ranked, self._stored())
+            return self._ordered(self._made(pieces, np.sort(ranked["row"].to_numpy()), as_), places)
         pieces = list(self._pieces(self._stored()))
-        whole = self._plan.where is None and self._plan.start == 0
+        whole = self._plan.where is None and self._plan.start == 0 and not self._first_row
         numbers = None if whole else np.concatenate([np.empty(0, np.int64), *map(_numbers, pieces)])
         return self._made(pieces, numbers, as_)
 
@@ -168,26 +209,47 @@ class LazyFrame(Frames):
         schema = self.reader.schema
         return [*self._plan.columns, *range(schema.width, len(schema.types))]
 
+    @property
+    def _first_row(self) -> int:
+        """The stored row that reading begins with, as far as no order says otherwise."""
+        plan = self._plan
+        return 0 if plan.after is None or plan.order else plan.after + 1
+
     def _pieces(self, columns: list[int], ranged: bool = True) -> Iterator[Piece]:
         """Yield the rows after filter and range, not sorted."""
         plan = self._plan
         start, stop = (plan.start, plan.stop) if ranged else (0, None)
-        if plan.where is None:
-            if stop is None or stop > start:
-                yield from self.reader.scan(columns, None, start, stop)
+        first = self._first_row
+        if stop is not None and stop <= start:
             return
-        seen = 0
-        for piece in self.reader.scan(columns, plan.where):
-            lo, hi = max(0, start - seen), piece.rows if stop is None else min(piece.rows, stop - seen)
-            seen += piece.rows
-            if lo == 0 and hi == piece.rows:
-                yield piece
-            elif lo < hi:
-                arrays = [a.slice(lo, hi - lo) for a in piece.arrays]
-                taken = (np.arange(piece.rows) if piece.taken is None else piece.taken)[lo:hi]
-                yield replace(piece, rows=hi - lo, arrays=arrays, taken=taken)
-            if stop is not None and seen >= stop:
-                return
+        if plan.where is None:
+            yield from self.reader.scan(columns, None, first + start, None if stop is None else first + stop)
+            return
+        if start:
+            first = self._matching(start, first)
+        left = None if stop is None else stop - start
+        for piece in self.reader.scan(columns, plan.where, first):
+            if left is not None and piece.rows > left:
+                taken = np.arange(piece.rows) if piece.taken is None else piece.taken
+                piece = replace(
+                    piece, rows=left, arrays=[a.slice(0, left) for a in piece.arrays], taken=taken[:left]
+                )
+            yield piece
+            if left is not None:
+                left -= piece.rows
+                if not left:
+                    return
+
+    def _matching(self, skip: int, first: int) -> int:
+        """The number of the row that matches after `skip` others from `first` on; the end if there is none.
+
+        The other columns are not read for that.
+        """
+        for piece in self.reader.scan([], self._plan.where, first):
+            if piece.rows > skip:
+                return int(_numbers(piece)[skip])
+            skip -= piece.rows
+        return self.reader.rows
 
     def _made(self, pieces: Sequence[Piece], numbers: np.ndarray | None, as_: str | None) -> Any:
         width = len(self._stored())
@@ -195,27 +257,50 @@ class LazyFrame(Frames):
         found = decode(self.schema, columns, sum(piece.rows for piece in pieces), numbers, as_)
         return found.iloc[:, 0] if self._plan.single and isinstance(found, pd.DataFrame) else found
 
-    def _ranked(self) -> pd.DataFrame:
-        """Return the numbers of the rows in their sorted order, and of the pieces they are in."""
-        plan = self._plan
-        columns, ways = [k for k, _ in plan.order], [way for _, way in plan.order]
+    def _ranks(self, most: int | None = RANKED_ROWS) -> Iterator[pd.DataFrame]:
+        """Yield the numbers of the rows in their sorted order, and of the pieces they are in.
+
+        Args:
+            most: so many at a time; the keys of all rows are gone over for each. None: all at once.
+        """
+        after, skip, left = self._plan.after, self._plan.start, self._plan.stop
+        while left is None or left > 0:
+            count = left if most is None else most if left is None else min(most, left)
+            ranked = self._first(count, after)
+            if len(ranked) > skip:
+                yield ranked.iloc[skip:]
+            if count is None or len(ranked) < count:
+                return
+            after, skip = int(ranked["row"].iloc[-1]), max(0, skip - count)
+            left = None if left is None else left - count
+
+    def _first(self, count: int | None, after: int | None) -> pd.DataFrame:
+        """The first `count` rows in their order, of those that come after stored row number `after`."""
+        columns, ways = [k for k, _ in self._plan.order], [way for _, way in self._plan.order]
         names = list(range(len(columns)))
-        best: list[pd.DataFrame] = []
+        floor = None if after is None else self._keys(columns, after)
+        best, waiting = _NO_RANKS, list[pd.DataFrame]()
         for n, piece in enumerate(self._pieces(columns, ranged=False)):
             keys = self._values(columns, [piece]).assign(row=_numbers(piece), piece=n)
-            best.append(keys)
-            if plan.stop is not None:
-                best = [_sorted(pd.concat(best, ignore_index=True), names, ways).head(plan.stop)]
-        if not best:
-            return pd.DataFrame({"row": np.empty(0, np.int64), "piece": np.empty(0, np.int64)})
-        ranked = _sorted(pd.concat(best, ignore_index=True), names, ways)
-        return ranked[["row", "piece"]].iloc[plan.start : plan.stop]
+            if floor is not None:
+                keys = _behind(keys, floor, names, ways)
+            if count is not None and len(best) >= count:
+                keys = keys[~_compared(keys[0], best[0].iloc[-1], ways[0])[1]]
+            waiting.append(keys)
+            # of those that are first so far, no more are kept, and none that comes later is looked at closely
+            if count is not None and sum(map(len, waiting)) >= max(count, FEW_ROWS):
+                best, waiting = _sorted([best, *waiting], names, ways).head(count), []
+        return _sorted([best, *waiting], names, ways).head(count)[["row", "piece"]]
 
-    def _gathered(self, ranked: pd.DataFrame, as_: str | None) -> Any:
-        """Return the given rows, in their order."""
-        rows = np.sort(ranked["row"].to_numpy())
-        pieces, places = self._fetched(ranked, self._stored())
-        found = self._made(pieces, rows, as_)
+    def _keys(self, columns: list[int], row: int) -> pd.DataFrame:
+        """What a stored row is sorted by."""
+        pieces = [*self.reader.scan(columns, None, row, row + 1)]
+        if not pieces:
+            raise InvalidInput(f"there is no row {row}")
+        return self._values(columns, pieces).assign(row=row, piece=-1)
+
+    def _ordered(self, found: Any, places: np.ndarray) -> Any:
+        """Return stored rows in the order of their ranks."""
         if isinstance(found, pd.DataFrame | pd.Series):
             return found.iloc[places]
         return found.take(places) if hasattr(found, "schema") and hasattr(found, "take") else found[places]
@@ -244,11 +329,11 @@ class LazyFrame(Frames):
             yield self._values(positions, waiting, keys)
 
     def _sorted_values(self, positions: list[int]) -> Iterator[pd.DataFrame]:
-        ranked = self._ranked()
-        for start in range(0, len(ranked), BLOCK_ROWS):
-            pieces, places = self._fetched(ranked.iloc[start : start + BLOCK_ROWS], positions)
-            frame = pd.concat([self._values(positions, [piece]) for piece in pieces], ignore_index=True)
-            yield frame.iloc[places].reset_index(drop=True)
+        for ranked in self._ranks():
+            for start in range(0, len(ranked), BLOCK_ROWS):
+                pieces, places = self._fetched(ranked.iloc[start : start + BLOCK_ROWS], positions)
+                frame = pd.concat([self._values(positions, [piece]) for piece in pieces], ignore_index=True)
+                yield frame.iloc[places].reset_index(drop=True)
 
     def _no_values(self, positions: Sequence[int]) -> pd.DataFrame:
         made = [from_arrow([], self.reader.schema.types[i], 0) for i in positions]
@@ -316,8 +401,53 @@ def _numbers(piece: Piece) -> np.ndarray:
     return piece.start + offsets.astype(np.int64)
 
 
-def _sorted(frame: pd.DataFrame, by: list[int], ways: list[bool]) -> pd.DataFrame:
+def _bytes(pieces: Sequence[Piece]) -> int:
+    return sum(array.nbytes for piece in pieces for array in piece.arrays)
+
+
+def _cut(found: Any, start: int, stop: int) -> Any:
+    """Some rows of a frame or table."""
+    return found.iloc[start:stop] if hasattr(found, "iloc") else found.slice(start, stop - start)
+
+
+def _sorted(frames: Sequence[pd.DataFrame], by: list[int], ways: list[bool]) -> pd.DataFrame:
+    """The rows of frames that follow each other, in order."""
+    frame = pd.concat([f for f in frames if len(f)] or [*frames[-1:]], ignore_index=True)
+    if not len(frame):
+        return frame
     try:
         return frame.sort_values(by, ascending=ways, kind="stable", na_position="last")
     except (TypeError, pa.ArrowException) as exc:
         raise InvalidInput(f"the columns cannot be sorted: {exc}") from exc
+
+
+def _behind(keys: pd.DataFrame, floor: pd.DataFrame, by: list[int], ways: list[bool]) -> pd.DataFrame:
+    """Those of the rows that come after the one of `floor`, as they are stored."""
+    keys = keys[~_compared(keys[0], floor[0].iloc[0], ways[0])[0]]
+    row = int(floor["row"].iloc[0])
+    parts = [keys[keys["row"] < row], floor, keys[keys["row"] > row]]  # ties keep their order
+    ordered = _sorted(parts, by, ways)["row"].to_numpy()
+    (place,) = np.flatnonzero(ordered == row)
+    return keys[keys["row"].isin(ordered[place + 1 :])]
+
+
+def _compared(values: pd.Series, one: Any, is_ascending: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Where values surely come before a single one of their kind, and where after it; missing ones are last.
+
+    It takes far less than to sort them.
+    """
+    unsure = np.zeros(len(values), bool)
+    is_text = isinstance(one, str) and not isinstance(values.dtype, pd.CategoricalDtype)
+    if not is_text and values.dtype.kind not in "iufbmM":
+        return unsure, unsure
+    missing = values.isna().to_numpy()
+    if pd.isna(one):
+        return ~missing, unsure
+    try:
+        below, above = ((test.fillna(False).to_numpy(bool)) for test in (values < one, values > one))
+    except TypeError:  # texts among other things
+        return unsure, unsure
+    return (below, above | missing) if is_ascending else (above, below | missing)
+
+
+_NO_RANKS = pd.DataFrame({"row": np.empty(0, np.int64), "piece": np.empty(0, np.int64)})

@@ -265,19 +265,19 @@ def may_match(expr: Expr, stats: Stats, n: int) -> list[bool]:
         stats: gives the lowest and highest values and the numbers of nulls of a column, one per chunk, and
             its type; None if there are none.
     """
-    return [can for can, _ in _outlook(expr, stats, n)]
+    return [can for can, _ in outlook(expr, stats, n)]
 
 
-def _outlook(expr: Expr, stats: Stats, n: int) -> list[tuple[bool, bool]]:
-    """Per chunk: can a row match, can a row fail to match."""
+def outlook(expr: Expr, stats: Stats, n: int) -> list[tuple[bool, bool]]:
+    """Tell for each of `n` chunks whether rows of it can match, and whether rows can fail to."""
     if isinstance(expr, Cond):
-        from omegaml.matching import outlook
+        from omegaml.matching import outlook as of_one
 
         found = stats(expr.column)
-        return [(True, True)] * n if found is None else outlook(expr, *found)
+        return [(True, True)] * n if found is None else of_one(expr, *found)
     if isinstance(expr, Not):
-        return [(fail, can) for can, fail in _outlook(expr.part, stats, n)]
-    parts = [_outlook(part, stats, n) for part in getattr(expr, "parts", ())]
+        return [(fail, can) for can, fail in outlook(expr.part, stats, n)]
+    parts = [outlook(part, stats, n) for part in getattr(expr, "parts", ())]
     both = []
     for i in range(n):
         cans, fails = [p[i][0] for p in parts], [p[i][1] for p in parts]

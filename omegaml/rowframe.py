@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from omegaml.backends.columnar.types import ColumnType
@@ -24,6 +25,7 @@ class _Plan:
     columns: tuple[int, ...]
     where: Expr | None = None
     order: tuple[tuple[Field, bool], ...] = ()
+    after: int | None = None
     start: int = 0
     stop: int | None = None
     single: bool = False
@@ -90,16 +92,38 @@ class LazyRows(Frames):
         """Keep the first `n` rows."""
         return self._rows(slice(0, n))
 
+    @property
+    def snapshot(self) -> tuple[str, int]:
+        """Which data this is, and how much of it there is: what is appended later only adds to the latter."""
+        return self.reader.id, self.reader.size
+
+    def upto(self, size: int) -> LazyRows:
+        """The dataset as it was when its snapshot had this size."""
+        return LazyRows(self.reader.until(size), self._plan)
+
+    def after(self, row: int) -> LazyRows:
+        """Keep the rows that come after the one stored under number `row`; not to be had sorted."""
+        self._check_no_range("after")
+        if self._plan.order:
+            raise InvalidInput("sorted row documents go on by their place", hint="[place:]")
+        return self._with(after=row)
+
     def count(self) -> int:
         plan = self._plan
-        total = self.reader.count(plan.where)
+        total = self.reader.count(plan.where, plan.after)
         return max(0, (total if plan.stop is None else min(total, plan.stop)) - plan.start)
 
     def chunks(self) -> Iterator[Any]:
         """Yield the rows in order, some thousand at a time."""
+        return (chunk for _, chunk in self.numbered())
+
+    def numbered(self) -> Iterator[tuple[np.ndarray, Any]]:
+        """Yield what `chunks` yields, each with the numbers that its rows are stored under."""
         plan = self._plan
-        for found in self.reader.scan(plan.columns, plan.where, plan.order, plan.start, plan.stop):
-            yield self._shaped(found)
+        for numbers, found in self.reader.scan(
+            plan.columns, plan.where, plan.order, plan.start, plan.stop, plan.after
+        ):
+            yield numbers, self._shaped(found)
 
     def get(self) -> Any:
         """Return all of it as what was put."""

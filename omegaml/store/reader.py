@@ -6,6 +6,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from omegaml.backends.columnar.codec import decode
 from omegaml.backends.columnar.schema import Schema
 from omegaml.errors import Corrupt
 from omegaml.mongo import translated
-from omegaml.query import Labels, mask, may_match, where
+from omegaml.query import Labels, mask, outlook, where
 from omegaml.store.base import Selection, stale
 
 if TYPE_CHECKING:
@@ -72,18 +73,30 @@ class Reader:
                 yield _Chunk(seg["id"], n, start, rows)
                 start += rows
 
+    @property
+    def id(self) -> str:
+        """What stays while rows are only added, and no other data has."""
+        return str(self._manifest["id"])
+
+    def until(self, rows: int) -> Reader:
+        """The table as it was when it had so many rows."""
+        earlier = copy(self)
+        earlier.rows = min(rows, self.rows)
+        return earlier
+
     def scan(
         self, columns: Sequence[int], where: Expr | None = None, start: int = 0, stop: int | None = None
     ) -> Iterator[Piece]:
         """Yield the selected rows of `columns`, chunk by chunk and in row order.
 
-        Only chunks between rows `start` and `stop` whose statistics may match are fetched, a few at a time.
+        Only chunks between rows `start` and `stop` whose statistics may match are fetched, a few at a time;
+        without columns, those of which all rows match are not fetched either.
         Raises Stale when a chunk is gone, Corrupt when its bytes are not what was stored.
         """
         stop = self.rows if stop is None else min(stop, self.rows)
         chunks = [c for c in self.chunks if c.start < stop and c.start + c.rows > start]
         tested = sorted({self.schema.find(c) for c in where.columns()}) if where is not None else []
-        kept = self._prune(chunks, where, tested) if where is not None else chunks
+        kept, sure = self._prune(chunks, where, tested) if where is not None else (chunks, set())
         late = where is not None and len(kept) > len(chunks) // 2 and set(columns) - set(tested)
 
         def work(batch: list[_Chunk]) -> list[Piece]:
@@ -92,9 +105,13 @@ class Reader:
                 return [
                     _cut(Piece(c.start, c.rows, [data[c, i] for i in columns]), start, stop) for c in batch
                 ]
-            data = self._fetch(batch, tested if late else sorted({*columns, *tested}))
+            looked = [c for c in batch if columns or c not in sure]
+            data = self._fetch(looked, tested if late else sorted({*columns, *tested}))
             hits: dict[_Chunk, np.ndarray] = {}
             for c in batch:
+                if c not in looked:
+                    hits[c] = np.arange(max(0, start - c.start), min(c.rows, stop - c.start))
+                    continue
 
                 def column(text: str, c: _Chunk = c) -> tuple[pa.Array, Any]:
                     i = self.schema.find(text)
@@ -131,9 +148,11 @@ class Reader:
         size = self._manifest["bytes"] / max(1, len(self.chunks)) * share
         return int(min(BATCH, max(1, BATCH_BYTES // max(1, size))))
 
-    def _prune(self, chunks: list[_Chunk], where: Expr, tested: Sequence[int]) -> list[_Chunk]:
-        """Leave out the chunks whose statistics say that nothing in them can match."""
-        kept = [c for c in chunks if c.segment is None]
+    def _prune(
+        self, chunks: list[_Chunk], where: Expr, tested: Sequence[int]
+    ) -> tuple[list[_Chunk], set[_Chunk]]:
+        """Return the chunks that may match as far as statistics say, and those of which all rows do."""
+        kept, sure = [c for c in chunks if c.segment is None], set[_Chunk]()
         dataset, segments = self._manifest["id"], {c.segment for c in chunks if c.segment is not None}
         groups = sorted({i // GROUP_COLUMNS for i in tested})
         keys = [{"d": dataset, "s": s, "g": g, "n": -1} for s in segments for g in groups]
@@ -153,9 +172,10 @@ class Reader:
                 return s and (s["lo"], s["hi"], s["nul"], self.schema.types[i])
 
             seg = next(s for s in self._manifest["segs"] if s["id"] == segment)
-            matches = may_match(where, column, seg["n"])
-            kept += [c for c in inside if matches[c.n]]
-        return sorted(kept, key=lambda c: c.start)
+            matches = outlook(where, column, seg["n"])
+            kept += [c for c in inside if matches[c.n][0]]
+            sure |= {c for c in inside if not matches[c.n][1]}
+        return sorted(kept, key=lambda c: c.start), sure
 
     def _fetch(self, chunks: Sequence[_Chunk], columns: Sequence[int]) -> dict[tuple[_Chunk, int], pa.Array]:
         """Return the arrays of some columns of some chunks, digests checked."""

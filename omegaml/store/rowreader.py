@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 
 from omegaml.backends import rowbson
 from omegaml.backends.base import Backend, Rows
-from omegaml.backends.rows import ROWID, Field, compared_field, data_fields, index_fields, labels
+from omegaml.backends.rows import ROWID, Field, compared_field, data_fields, index_fields, joined, labels
 from omegaml.mongo import translated
 from omegaml.query import Labels
 from omegaml.store.base import stale
@@ -37,15 +37,39 @@ class RowsReader:
         self.labels: pd.Index = labels(meta)
         self.names = Labels(partial(compared_field, meta))
 
+    @property
+    def id(self) -> str:
+        """What stays while rows are only added, and no other data has."""
+        return str(self._doc["collection"])
+
+    @property
+    def size(self) -> int:
+        """How many times rows were added, as far as the metadata lists them."""
+        return len(self._parts or ())
+
+    def until(self, size: int) -> RowsReader:
+        """The rows as they were when they had this size."""
+        if self._parts is None or size >= len(self._parts):
+            return self
+        parts = self._parts[:size]
+        meta = {**self._meta, "rows": sum(b - a for a, b in parts)}
+        return RowsReader(
+            self._rows, self._doc, {**meta, "omega": {**meta["omega"], "parts": parts}}, self._backend
+        )
+
+    @property
+    def _parts(self) -> Sequence[Sequence[int]] | None:
+        return (self._meta.get("omega") or {}).get("parts")
+
     def find(self, text: str) -> Field:
         """Return the field by which rows are compared by column or index level `text`. Raises NotFound."""
         return compared_field(self._meta, text)
 
-    def count(self, where: Expr | None) -> int:
-        if where is None and self._meta.get("rows") is not None:
+    def count(self, where: Expr | None, after: int | None = None) -> int:
+        if where is None and after is None and self._meta.get("rows") is not None:
             return int(self._meta["rows"])
         with translated():
-            return self._rows.count_documents(query_of(self._meta, where))
+            return self._rows.count_documents(self._query(where, after))
 
     def scan(
         self,
@@ -54,22 +78,25 @@ class RowsReader:
         order: Sequence[tuple[Field, bool]] = (),
         start: int = 0,
         stop: int | None = None,
-    ) -> Iterator[Any]:
+        after: int | None = None,
+    ) -> Iterator[tuple[np.ndarray, Any]]:
         """Yield the selected rows as objects of the kind that was put, some thousand rows at a time.
 
         Args:
             columns: positions of the columns.
             order: fields to sort by, and whether ascending; missing values come last, ties keep their order.
+            after: only rows that are stored under a higher number.
+        Returns: the numbers that rows are stored under, and the rows.
         Raises: Stale where the rows were replaced meanwhile, TimedOut.
         """
         if stop is not None and stop <= start:
             return
         seen = 0
-        for batch in self._batches(self._steps(columns, where, order, start, stop)):
+        for batch in self._batches(self._steps(columns, where, order, start, stop, after)):
             if len(batch):
                 seen += 1
                 yield self._made(batch, columns)
-        if not seen and where is None and start < (self._meta.get("rows") or 0):
+        if not seen and where is None and after is None and start < (self._meta.get("rows") or 0):
             raise stale(self._doc["name"])
 
     def empty(self, columns: Sequence[int]) -> Any:
@@ -92,8 +119,14 @@ class RowsReader:
         order: Sequence[tuple[Field, bool]],
         start: int,
         stop: int | None,
+        after: int | None,
     ) -> list[dict[str, Any]]:
-        steps: list[dict[str, Any]] = [{"$match": query_of(self._meta, where)}]
+        query = self._query(where, after)
+        parts = self._parts
+        if where is None and not order and after is None and parts is not None:
+            # by their numbers, where the server would count them one by one
+            query, start, stop = query_of(_between(self._meta, parts, start, stop), None), 0, None
+        steps: list[dict[str, Any]] = [{"$match": query}]
         for i, (field, _) in enumerate(order):
             own = {"$getField": {"$literal": str(field)}}
             steps.append({"$set": {f"{_MISSING}{i}": {"$in": [{"$ifNull": [own, None]}, [None, np.nan]]}}})
@@ -111,15 +144,19 @@ class RowsReader:
         kept = [*index_fields(self._meta), *(fields[i] for i in columns), ROWID]
         return [*steps, {"$project": {"_id": 0, **dict.fromkeys(kept, 1)}}]
 
-    def _made(self, batch: bytes, columns: Sequence[int]) -> Any:
+    def _query(self, where: Expr | None, after: int | None) -> dict[str, Any]:
+        query = query_of(self._meta, where)
+        return query if after is None else {"$and": [{ROWID: {"$gt": after}}, query]}
+
+    def _made(self, batch: bytes, columns: Sequence[int]) -> tuple[np.ndarray, Any]:
         offsets = offsets_of(batch)
         payload = Rows(len(offsets) - 1, lambda start: [(memoryview(batch), offsets)], self._with(columns))
         made = self._backend.decode(payload, self._format)
         # decoding puts rows into the order of their numbers
         numbers = np.array([document.get(ROWID, i) for i, document in enumerate(rowbson.documents(batch))])
         if (np.diff(numbers) > 0).all():
-            return made
-        return made.iloc[np.argsort(np.argsort(numbers, kind="stable"), kind="stable")]
+            return numbers, made
+        return numbers, made.iloc[np.argsort(np.argsort(numbers, kind="stable"), kind="stable")]
 
     def _with(self, columns: Sequence[int]) -> dict[str, Any]:
         return {**self._meta, "take": list(columns)}
@@ -127,3 +164,16 @@ class RowsReader:
     @property
     def _format(self) -> int:
         return self._doc.get("format") or 0
+
+
+def _between(
+    meta: Mapping[str, Any], parts: Sequence[Sequence[int]], start: int, stop: int | None
+) -> dict[str, Any]:
+    """The metadata with only the rows `start` to `stop`, counted in their order."""
+    kept, before = [], 0
+    for a, b in joined(parts):
+        low = max(a, a + start - before)
+        high = b if stop is None else min(b, a + stop - before)
+        kept += [[low, high]] if low < high else []
+        before += b - a
+    return {**meta, "omega": {**meta["omega"], "parts": kept}}

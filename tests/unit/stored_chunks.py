@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -72,6 +73,14 @@ class ChunkReader:
             self.data.append([pack(part, type_) for part in parts])
             self.stats.append([tuple(stats(part, type_)) for part in parts])
         self.fetched = 0
+
+    id = "a dataset"
+
+    def until(self, rows: int) -> ChunkReader:
+        """The same with only its first rows."""
+        shorter = copy.copy(self)
+        shorter.rows = rows
+        return shorter
 
     def column(self, text: str, n: int) -> tuple[pa.Array, Any]:
         i = self.schema.find(text)

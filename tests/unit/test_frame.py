@@ -111,6 +111,7 @@ def test_a_sorted_frame_is_filtered_and_comes_in_chunks(sales, monkeypatch):
 
 
 def test_a_sort_with_head_holds_only_the_head(monkeypatch):
+    monkeypatch.setattr("omegaml.frame.FEW_ROWS", 10)
     frame = lazy(pd.DataFrame({"a": np.random.default_rng(1).permutation(1000)}), size=10).sort("a").head(7)
     held: list[int] = []
     concat = pd.concat
@@ -118,7 +119,55 @@ def test_a_sort_with_head_holds_only_the_head(monkeypatch):
         pd, "concat", lambda parts, **kw: held.append(sum(map(len, parts))) or concat(parts, **kw)
     )
     assert frame.get()["a"].tolist() == list(range(7))
-    assert 0 < max(held) <= 17
+    assert 0 < max(held) <= 30
+
+
+@pytest.mark.parametrize("by", [[], ["x"], ["n"], ["t", "n"], ["shop"], ["i"], ["year", "shop"], ["c"]])
+@pytest.mark.parametrize("ascending", [True, False])
+def test_rows_go_on_after_any_row_in_any_order(sales, by, ascending, monkeypatch):
+    monkeypatch.setattr("omegaml.frame.FEW_ROWS", 3)
+    for wanted, frame in ((sales, lazy(sales)), (sales[sales["n"] > 0], lazy(sales).filter(n__gt=0))):
+        if by:
+            wanted = wanted.sort_values(by, ascending=ascending, kind="stable")
+            frame = frame.sort(by, ascending)
+        for place in range(0, len(wanted), 3):
+            rest = frame.after(int(wanted.index[place]))
+            assert_frame_equal(rest.head(4).get(), wanted.iloc[place + 1 : place + 5])
+            assert rest.count() == len(wanted) - place - 1
+        numbers = np.concatenate([found for found, _ in frame[7:60].numbered()])
+        assert numbers.tolist() == wanted.index[7:60].tolist()
+    with pytest.raises(InvalidInput, match="before head"):
+        frame.head(3).after(1)
+
+
+def test_a_dataset_is_what_it_was_before_rows_were_added(sales):
+    assert lazy(sales).snapshot == ("a dataset", 100)
+    earlier = lazy(sales).upto(40)
+    assert_frame_equal(earlier.get(), sales.head(40))
+    assert_frame_equal(earlier.sort("x").head(5).get(), sales.head(40).sort_values("x").head(5))
+    assert earlier.filter(n__gt=0).count() == (sales["n"].head(40) > 0).sum()
+
+
+@pytest.mark.parametrize("by", ["x", ["shop", "t"]])
+def test_a_sort_of_more_rows_than_are_held_goes_over_them_again(sales, by, monkeypatch):
+    monkeypatch.setattr("omegaml.frame.RANKED_ROWS", 13)
+    monkeypatch.setattr("omegaml.frame.BLOCK_ROWS", 5)
+    wanted, frame = sales.sort_values(by, kind="stable"), lazy(sales).sort(by)
+    assert_frame_equal(pd.concat([*frame.chunks()]), wanted)
+    assert_frame_equal(pd.concat([*frame[50:71].chunks()]), wanted.iloc[50:71])
+    assert_frame_equal(frame.head(90).groupby("year").first(), wanted.head(90).groupby("year").first())
+
+
+def test_rows_far_on_are_reached_without_reading_other_columns(sales):
+    frame = lazy(sales).filter(n__gt=-10)
+    assert_frame_equal(frame[30:33].get(), sales[sales["n"] > -10].iloc[30:33])
+    reader = frame.reader
+    asked = []
+    scan = reader.scan
+    reader.scan = lambda columns, *where: asked.append((list(columns), where[1:])) or scan(columns, *where)
+    list(frame[30:33].chunks())
+    assert asked[0] == ([], (0,)) and asked[1][0] and asked[1][1][0] > 30
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("keys", ["shop", "year", "c", ["shop", "year"], ["c", "shop"], "i", "t"])
