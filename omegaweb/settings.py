@@ -118,6 +118,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _over_tls
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_NAME = f"omega_session_{_address.port or ''}".rstrip("_")  # two platforms may share a host
 CSRF_TRUSTED_ORIGINS = [CONFIGURATION.url]
+CSRF_FAILURE_VIEW = "omegaweb.dashboard.errors.form_too_old"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

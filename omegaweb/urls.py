@@ -8,6 +8,8 @@ from django.urls import include, path
 from omegaweb.api.service import healthz
 from omegaweb.metrics import Metrics
 
+handler403 = "omegaweb.dashboard.errors.forbidden"
+handler404 = "omegaweb.dashboard.errors.absent"
 handler500 = "omegaweb.dashboard.errors.failed"
 
 urlpatterns = [
