@@ -40,6 +40,13 @@ class Configuration:
         metrics_folder: where several gunicorn workers put their figures; empty it before they start.
         own_account: the userid by which the cluster itself works; it can be neither removed nor disabled.
         max_model_bytes: the largest file of a model that is taken.
+        mail_host, mail_port, mail_user, mail_password: the server that takes mail; no host: none is sent.
+        mail_tls: how it is spoken to: `starttls`, `tls` from the first byte, or `none`.
+        mail_from: the sender of what is sent.
+        metrics_port: where /metrics asks for no key and nothing else is answered: a port that the server
+            binds as well and that is reached from the internal network only. 0: nowhere.
+        audit_days: how long the audit log is kept.
+        audit_refusals: how many refusals it keeps at the most, the newest.
     """
 
     secret_key: str = field(repr=False)
@@ -57,6 +64,24 @@ class Configuration:
     metrics_folder: str = ""
     own_account: str = ""
     max_model_bytes: int = 1 << 30
+    mail_host: str = ""
+    mail_port: int = 587
+    mail_user: str = ""
+    mail_password: str = field(default="", repr=False)
+    mail_tls: str = "starttls"
+    mail_from: str = ""
+    metrics_port: int = 0
+    audit_days: int = 365
+    audit_refusals: int = 200_000
+
+    def __post_init__(self) -> None:
+        """Raises ConfigInvalid for mail that could not be sent."""
+        if self.mail_tls not in ("starttls", "tls", "none"):
+            raise ConfigInvalid(f"mail_tls is {self.mail_tls!r}", hint="starttls, tls or none")
+        if self.mail_host and not self.mail_from:
+            raise ConfigInvalid(
+                "there is a mail_host and no mail_from", hint="as in mail_from: platform@example.com"
+            )
 
     @property
     def is_local(self) -> bool:
@@ -96,7 +121,14 @@ class Configuration:
                     "PASSWORD": unquote(parts.password or ""),
                     "CONN_MAX_AGE": 60,
                     "CONN_HEALTH_CHECKS": True,
-                    "OPTIONS": {"charset": "utf8mb4", "isolation_level": "read committed"},
+                    "OPTIONS": {
+                        "charset": "utf8mb4",
+                        "isolation_level": "read committed",
+                        # seconds: a server that hangs must not hold all threads for ever
+                        "connect_timeout": 5,
+                        "read_timeout": 30,
+                        "write_timeout": 30,
+                    },
                 }
             }
         raise ConfigInvalid(

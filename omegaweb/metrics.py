@@ -77,11 +77,39 @@ class Metrics(APIView):
     schema = None  # no part of the API
 
     def get(self, request: Request) -> HttpResponse:
-        registry = CollectorRegistry()
-        registry.register(_Platform())  # type: ignore[arg-type]
-        own = generate_latest(registry)
-        if settings.CONFIGURATION.metrics_folder:
-            together = CollectorRegistry()
-            MultiProcessCollector(together)
-            return HttpResponse(generate_latest(together) + own, content_type=CONTENT_TYPE_LATEST)
-        return HttpResponse(generate_latest(REGISTRY) + own, content_type=CONTENT_TYPE_LATEST)
+        return figures()
+
+
+class InternalPort:
+    """Answers /metrics to whoever reaches `metrics_port`, and nothing else there.
+
+    Which port it is tells the socket; headers, by which a visitor could claim it, are not looked at.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not settings.CONFIGURATION.metrics_port or _port(request) != settings.CONFIGURATION.metrics_port:
+            return self.get_response(request)
+        if request.path == "/metrics" and request.method in ("GET", "HEAD"):
+            return figures()
+        return HttpResponse("only /metrics is here\n", status=404, content_type="text/plain")
+
+
+def _port(request: HttpRequest) -> int | None:
+    """Where the server took the request; None where that is no port of TCP."""
+    name = request.META["gunicorn.socket"].getsockname()
+    return int(name[1]) if isinstance(name, tuple) else None
+
+
+def figures() -> HttpResponse:
+    """All figures, as text for Prometheus."""
+    registry = CollectorRegistry()
+    registry.register(_Platform())  # type: ignore[arg-type]
+    own = generate_latest(registry)
+    if settings.CONFIGURATION.metrics_folder:
+        together = CollectorRegistry()
+        MultiProcessCollector(together)
+        return HttpResponse(generate_latest(together) + own, content_type=CONTENT_TYPE_LATEST)
+    return HttpResponse(generate_latest(REGISTRY) + own, content_type=CONTENT_TYPE_LATEST)

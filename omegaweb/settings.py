@@ -50,6 +50,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "omegaweb.requests.RequestId",
+    "omegaweb.metrics.InternalPort",
     "omegaweb.metrics.Measured",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -111,6 +112,15 @@ AXES_LOCKOUT_TEMPLATE = "accounts/locked.html"
 AXES_IPWARE_PROXY_COUNT = CONFIGURATION.proxies
 AXES_CLIENT_IP_CALLABLE = "omegaweb.requests.address"
 AXES_VERBOSE = False
+
+# mail
+
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if CONFIGURATION.mail_host else 'dummy'}.EmailBackend"
+EMAIL_HOST, EMAIL_PORT = CONFIGURATION.mail_host, CONFIGURATION.mail_port
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = CONFIGURATION.mail_user, CONFIGURATION.mail_password
+EMAIL_USE_TLS, EMAIL_USE_SSL = CONFIGURATION.mail_tls == "starttls", CONFIGURATION.mail_tls == "tls"
+EMAIL_TIMEOUT = 5  # seconds
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = CONFIGURATION.mail_from
 
 # cookies and transport
 
@@ -174,8 +184,17 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
     "DEFAULT_THROTTLE_CLASSES": ["omegaweb.api.throttling.PerAccount", "omegaweb.api.throttling.PerAddress"],
 }
-# refused: what one address or account is refused goes into the audit log no more often than so
-CALLS_PER_MINUTE = {"account": 6000, "address": 120, "refused": 120}
+# refused: what one address or account is refused goes into the audit log no more often than so, and
+# refusals: what all of them together are; form: what one address sends to the pages that know nobody yet;
+# letter: mail to one address
+CALLS_PER_MINUTE = {
+    "account": 6000,
+    "address": 120,
+    "refused": 120,
+    "refusals": 600,
+    "form": 60,
+    "letter": 1,
+}
 # bodies that are stored: JSON has to be held in memory, all else is read in parts from a file
 OMEGA_JSON_BYTES = 32 << 20
 OMEGA_BODY_BYTES = 4 << 30

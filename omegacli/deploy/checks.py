@@ -111,9 +111,13 @@ def check_mongod(spec: ClusterSpec) -> Check:
 
 def check_port(spec: ClusterSpec) -> Check:
     """Each port must be free, unless it is this cluster's own service that listens."""
-    ports = {"mongodb": spec.ports.mongodb, **({"web": spec.ports.web} if web.is_part_of(spec) else {})}
+    ports = {"mongodb": spec.ports.mongodb}
+    if web.is_part_of(spec):
+        ports |= {"web": spec.ports.web} | ({"metrics": spec.ports.metrics} if spec.ports.metrics else {})
     if len(set(ports.values())) < len(ports):
-        return Check("local.port", "fail", "ports.mongodb and ports.web are the same", "give --set ports.web")
+        last = list(ports)[-1]
+        message = f"of {' and '.join(f'ports.{name}' for name in ports)} two are the same"
+        return Check("local.port", "fail", message, f"give --set ports.{last}")
     found = [_check_port(spec, name, port) for name, port in ports.items()]
     failed = [check for check in found if check.status == "fail"]
     messages = "; ".join(check.message for check in failed or found)
@@ -272,7 +276,10 @@ def _listener(spec: ClusterSpec, port: int) -> processes.Process | None:
     layout = spec.layout
     if not layout.services.exists():
         return None
-    mine = [s for s in supervisor.read_services(layout) if s.port == port]
+    services = supervisor.read_services(layout)
+    mine = [s for s in services if s.port == port]
+    if not mine and port == spec.ports.metrics and web.binds(layout, port):
+        mine = [s for s in services if s.name == "web"]
     return supervisor.find(layout, mine[0]) if mine else None
 
 

@@ -11,15 +11,17 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import yaml
 
 from omegacli.deploy import supervisor
+from omegacli.deploy.base import Layout, read_text
 from omegacli.deploy.secrets import Secrets
-from omegacli.deploy.spec import ACCOUNT, ClusterSpec
+from omegacli.deploy.spec import ACCOUNT, ClusterSpec, Mail, Web
 from omegaml import __version__, admin
-from omegaml.errors import OmegaError, Unavailable
+from omegaml.errors import ConfigInvalid, OmegaError, Unavailable
 
 INSTALL = "pip install 'omegaml[web]'"
 _NEEDED = (
@@ -57,8 +59,28 @@ def configuration(spec: ClusterSpec, secrets: Secrets) -> str:
         "mongo_host": server,
         "url": url(spec),
         "own_account": ACCOUNT,
+        **_mail(spec.mail),
     }
+    if spec.ports.metrics:
+        values["metrics_port"] = spec.ports.metrics
+    if spec.web.audit_days != Web.audit_days:
+        values["audit_days"] = spec.web.audit_days
     return str(yaml.safe_dump(values, sort_keys=False, width=4096, allow_unicode=True))
+
+
+def _mail(mail: Mail) -> dict[str, Any]:
+    """What web.yml says of mail: nothing where none is sent. The password stays in its own file."""
+    if not mail.host:
+        return {}
+    if not mail.sender:
+        raise ConfigInvalid(
+            "there is a mail.host and no mail.sender", hint="--set mail.sender=platform@example.com"
+        )
+    values: dict[str, Any] = {"mail_host": mail.host, "mail_port": mail.port, "mail_tls": mail.tls}
+    values |= {"mail_from": mail.sender, "mail_user": mail.user}
+    if mail.password_file:
+        values["mail_password_file"] = str(Path(mail.password_file).expanduser().absolute())
+    return values
 
 
 def gunicorn(spec: ClusterSpec, configured: str) -> str:
@@ -66,7 +88,7 @@ def gunicorn(spec: ClusterSpec, configured: str) -> str:
     layout = spec.layout
     values = {
         "wsgi_app": "omegaweb.wsgi",
-        "bind": f"127.0.0.1:{spec.ports.web}",
+        "bind": [f"127.0.0.1:{port}" for port in (spec.ports.web, spec.ports.metrics) if port],
         "worker_class": "gthread",
         "workers": 1,
         "threads": 8,
@@ -77,6 +99,14 @@ def gunicorn(spec: ClusterSpec, configured: str) -> str:
     }
     head = f"# Written by `omegacli cluster up`: omega|ml {__version__}, {digest(configured)}\n"
     return head + "".join(f"{name} = {value!r}\n" for name, value in values.items())
+
+
+def binds(layout: Layout, port: int) -> bool:
+    """Whether gunicorn was told to listen on `port`."""
+    try:
+        return repr(f"127.0.0.1:{port}") in read_text(layout.gunicorn_conf)
+    except OSError:
+        return False
 
 
 def digest(*texts: str) -> str:

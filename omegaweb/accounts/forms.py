@@ -7,10 +7,19 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth import authenticate
-from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm, PasswordChangeForm
+from django.contrib.auth.forms import (
+    AuthenticationForm,
+    BaseUserCreationForm,
+    PasswordChangeForm,
+    PasswordResetForm,
+)
+from django.core.mail import EmailMessage
+from django.template.loader import render_to_string
 from django.utils import timezone
 
+from omegaweb import mail
 from omegaweb.accounts.models import User
+from omegaweb.api.throttling import counted
 
 
 class SignIn(AuthenticationForm):
@@ -35,6 +44,25 @@ class ChangePassword(PasswordChangeForm):
         if not authenticate(self._request, username=self.user.get_username(), password=old):
             raise forms.ValidationError(self.error_messages["password_incorrect"], code="password_incorrect")
         return old
+
+
+class LostPassword(PasswordResetForm):
+    """The address of an account; whether it is one, nobody is told."""
+
+    def send_mail(
+        self,
+        subject_template_name: str,
+        email_template_name: str,
+        context: dict[str, Any],
+        from_email: str | None,
+        to_email: str,
+        html_email_template_name: str | None = None,
+    ) -> None:
+        """Send the link, to one address once a minute: others could fill it."""
+        if counted("letter", to_email):
+            subject = render_to_string(subject_template_name, context).strip()
+            body = render_to_string(email_template_name, context)
+            mail.post(EmailMessage(subject, body, from_email, [to_email]))
 
 
 class SignUp(BaseUserCreationForm):

@@ -19,15 +19,18 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
-from omegaweb import audit, provision
+from omegaweb import audit, mail, provision
 from omegaweb.access import ANYBODY, access
-from omegaweb.accounts.forms import ChangePassword, NewKey, Profile, SignIn, SignUp
+from omegaweb.accounts.forms import ChangePassword, LostPassword, NewKey, Profile, SignIn, SignUp
 from omegaweb.accounts.models import ApiKey, Invitation, User
+from omegaweb.api.throttling import limited
 from omegaweb.roles import VIEWER
 
 sign_in = access(ANYBODY)(
-    auth.LoginView.as_view(
-        template_name="accounts/login.html", authentication_form=SignIn, redirect_authenticated_user=True
+    limited(
+        auth.LoginView.as_view(
+            template_name="accounts/login.html", authentication_form=SignIn, redirect_authenticated_user=True
+        )
     )
 )
 sign_out = access(ANYBODY)(auth.LogoutView.as_view())
@@ -45,30 +48,54 @@ password_change = access(VIEWER)(
         template_name="accounts/password_change.html", success_url=reverse_lazy("account")
     )
 )
-_reset, _address = reverse_lazy("password_reset_done"), urlsplit(settings.CONFIGURATION.url)
-password_reset = access(ANYBODY)(
-    auth.PasswordResetView.as_view(
-        template_name="accounts/password_reset.html",
-        email_template_name="accounts/password_reset_email.txt",
-        subject_template_name="accounts/password_reset_subject.txt",
-        success_url=_reset,
-        # never the address by which the asking request came, which its sender chooses
-        extra_email_context={"protocol": _address.scheme, "domain": _address.netloc},
-    )
-)
+_address = urlsplit(settings.CONFIGURATION.url)
+
+
+class _PasswordReset(auth.PasswordResetView):
+    """Asks for an address and sends a link there; says what to do instead where no mail is sent."""
+
+    form_class = LostPassword
+    template_name = "accounts/password_reset.html"
+    email_template_name = "accounts/password_reset_email.txt"
+    subject_template_name = "accounts/password_reset_subject.txt"
+    success_url = reverse_lazy("password_reset_done")
+    # never the address by which the asking request came, which its sender chooses
+    extra_email_context = {"protocol": _address.scheme, "domain": _address.netloc}  # noqa: RUF012
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if not mail.is_sent():
+            return render(request, "accounts/password_reset_by_admin.html")
+        return super().dispatch(request, *args, **kwargs)
+
+    def form_valid(self, form: LostPassword) -> HttpResponse:
+        mail.check()  # whether there is such an account or not, of which the answer must tell nothing
+        return super().form_valid(form)
+
+
+class _PasswordResetConfirm(auth.PasswordResetConfirmView):
+    """Where the link of the mail leads."""
+
+    template_name = "accounts/password_reset_confirm.html"
+    success_url = reverse_lazy("login")
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        answer = super().form_valid(form)
+        audit.record("password.reset", self.request, userid=self.user.username)
+        messages.success(self.request, "The new password is set. Sign in with it.")
+        return answer
+
+
+password_reset = access(ANYBODY)(limited(_PasswordReset.as_view()))
 password_reset_done = access(ANYBODY)(
     auth.PasswordResetDoneView.as_view(template_name="accounts/password_reset_done.html")
 )
-password_reset_confirm = access(ANYBODY)(
-    auth.PasswordResetConfirmView.as_view(
-        template_name="accounts/password_reset_confirm.html", success_url=reverse_lazy("login")
-    )
-)
+password_reset_confirm = access(ANYBODY)(limited(_PasswordResetConfirm.as_view()))
 
 
 @access(ANYBODY)
 @sensitive_post_parameters()
 @never_cache
+@limited
 def sign_up(request: HttpRequest) -> HttpResponse:
     """Open an account, as far as the setting SIGNUP lets one; the new user is signed in at once."""
     word = request.GET.get("invitation", "")

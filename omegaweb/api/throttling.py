@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import time
+from functools import wraps
 from typing import Any
 
 from django.conf import settings
 from django.core.cache import cache
+from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from omegaml.errors import OmegaError
 from omegaweb.requests import address
+
+
+class TooOften(OmegaError):
+    """More calls in this minute than are allowed."""
+
+    http_status = 429
+    retry = True
 
 
 def counted(scope: str, caller: Any) -> bool:
@@ -22,6 +32,20 @@ def counted(scope: str, caller: Any) -> bool:
 
 def rest_of_minute() -> float:
     return 60 - time.time() % 60
+
+
+def limited(view: Any) -> Any:
+    """Wrap a page so that one address can send its form, or try its link, only so often in a minute."""
+
+    @wraps(view)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        tries = request.method == "POST" or kwargs or request.GET.get("invitation")
+        if tries and not counted("form", address(request)):
+            wait = max(1, round(rest_of_minute()))
+            raise TooOften("there were too many tries from your address", f"wait {wait} seconds", after=wait)
+        return view(request, *args, **kwargs)
+
+    return checked
 
 
 class _PerMinute(BaseThrottle):

@@ -17,7 +17,7 @@ def record(
     object: str = "",
     **detail: Any,
 ) -> None:
-    """Write one line into the audit log.
+    """Write one line into the audit log; of refusals only so many in a minute, whoever has them.
 
     Args:
         action: what, as in "key.used".
@@ -26,14 +26,18 @@ def record(
         object: on what, as in "dataset sales".
         detail: anything else worth keeping, and no secret.
     """
+    from omegaweb.api.throttling import counted
     from omegaweb.audit.models import Entry
     from omegaweb.requests import address, current_id
 
+    outcome = outcome if not action.endswith("refused") else "refused"
+    if outcome == "refused" and not counted("refusals", "all"):
+        return  # many addresses at once; each has its own limit before this one
     who = userid or getattr(getattr(request, "user", None), "username", "") or ""
     Entry.objects.create(
         action=action,
         userid=who[:150],
-        outcome=outcome if not action.endswith("refused") else "refused",
+        outcome=outcome,
         object=object[:300],
         address=address(request) if request is not None else "",
         path=str(getattr(request, "path", ""))[:300],

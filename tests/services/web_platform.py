@@ -160,7 +160,8 @@ class WebPlatform:
 
     def start_web(self) -> None:
         argv = [sys.executable, "-m", "gunicorn", "--workers", "1", "--threads", "8"]
-        argv += ["--bind", f"127.0.0.1:{self.port}", "omegaweb.wsgi"]
+        ports = [self.port, *filter(None, [self.options.get("metrics_port")])]
+        argv += [word for port in ports for word in ("--bind", f"127.0.0.1:{port}")] + ["omegaweb.wsgi"]
         self.log = self.folder / "web.log"
         with self.log.open("ab") as log:
             self.gunicorn = subprocess.Popen(argv, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
