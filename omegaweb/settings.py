@@ -45,6 +45,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",  # the pages of /api/docs/, as files of ours
     "omegaweb.audit",
+    "omegaweb.sharing",
     "omegaweb.workers",
 ]
 

@@ -16,6 +16,7 @@ from omegaweb.api.permissions import EditorWrites
 from omegaweb.api.reading import read, resource, statistics_of, table, version_of
 from omegaweb.api.scope import asked_name, platform
 from omegaweb.api.selecting import selected
+from omegaweb.api.sharing import place
 from omegaweb.api.statistics import chosen, statistics
 from omegaweb.api.storing import drop, store
 
@@ -142,8 +143,8 @@ class DatasetStatistics(APIView):
         """
         name = asked_name(request, name)
         page = Page.of(request, 50, 200)
-        with platform(request) as om:
-            lazy = selected(table(om.datasets, name, version_of(request)), request.query_params)
+        with place(request, "dataset", name) as at:
+            lazy = selected(table(at.om.datasets, at.name, version_of(request)), request.query_params)
             part, total = chosen(lazy, page.offset, page.limit)
             found = statistics(part)
         has_more = page.offset + len(found["columns"]) < total

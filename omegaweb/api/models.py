@@ -30,6 +30,9 @@ from omegaweb.api.listing import Page, listed
 from omegaweb.api.parsing import Json, TooLarge
 from omegaweb.api.permissions import EditorWrites
 from omegaweb.api.scope import address, asked_name, platform
+from omegaweb.api.sharing import check_shared, only_own, place
+from omegaweb.sharing import giving
+from omegaweb.sharing.models import MODEL
 from omegaweb.workers.runtime import runtime
 
 TRAINS = ("fit", "partial_fit")
@@ -132,6 +135,7 @@ class Model(APIView):
     )
     def put(self, request: Request, name: str) -> Response:
         """Store the file that `joblib.dump(model, file)` or `pickle.dump` wrote as the next version."""
+        only_own(request, "model", name, "stores")  # it is code, and would run as the owner's
         check_name(name)
         if (request.content_type or "").partition(";")[0] in ("application/json", "multipart/form-data"):
             raise UnsupportedMediaType(
@@ -167,6 +171,7 @@ class Versions(APIView):
         responses={200: forms.VersionList, **shapes.failures(404)},
     )
     def get(self, request: Request, name: str) -> Response:
+        only_own(request, "model", asked_name(request, name), "sees the versions of")
         with platform(request) as om:
             name = asked_name(request, name)
             found, tags = om.models.versions(name), om.models.metadata(name).tags
@@ -185,8 +190,8 @@ class Schema(APIView):
         responses={200: OpenApiTypes.OBJECT, **shapes.failures(404)},
     )
     def get(self, request: Request, name: str) -> Response:
-        with platform(request) as om:
-            meta = om.models.metadata(asked_name(request, name))
+        with place(request, "model", asked_name(request, name)) as at:
+            meta = at.shown(at.om.models.metadata(at.name))
         return Response(describing.openapi(meta, settings.CONFIGURATION.url))
 
 
@@ -251,9 +256,10 @@ class Action(APIView):
         x, y = asking.inputs(request, name)
         if y is not None and action not in (*TRAINS, "score"):
             raise InvalidInput(f"{action} takes no y", hint="leave it out")
-        with platform(request) as om:
-            work = runtime(request.user, om)
-            task = work.task(action, name, x, y, limit=None if later else limit, waiting=not later)
+        check_shared(request, name, action, x, y, later)
+        with place(request, "model", name) as at:
+            work = runtime(at.owner, at.om)  # another's model runs where that account's models do
+            task = work.task(action, at.name, x, y, limit=None if later else limit, waiting=not later)
             began = time.perf_counter()
             promise = work.run(task, async_=later)
             if later:
@@ -330,8 +336,8 @@ def accepted(request: Request, id: str, name: str) -> Response:
 
 
 def _described(request: Request, name: str) -> Any:
-    with platform(request) as om:
-        return plain(describing.whole(_known(om, asked_name(request, name))))
+    with place(request, "model", asked_name(request, name)) as at:
+        return plain(describing.whole(at.shown(_known(at.om, at.name))))
 
 
 def _known(om: Any, name: str) -> Metadata:
@@ -345,7 +351,9 @@ def _deleted(request: Request, name: str) -> Response:
     name = asked_name(request, name)
     if not name:
         raise InvalidInput("no model is named", hint="DELETE /api/v1/model/<name>/")
+    only_own(request, "model", name, "deletes")
     with platform(request) as om:
         om.models.drop(name)
+        giving.dropped(request, MODEL, om.bucket, name)
     audit.record("model.deleted", request, object=f"model {name}")
     return Response(status=204)

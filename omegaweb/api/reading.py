@@ -19,8 +19,9 @@ from omegaml.store import Store
 from omegaml.store.names import Asked
 from omegaweb.api import bodies, downloads
 from omegaweb.api.listing import LAST, Page
-from omegaweb.api.scope import address, platform
+from omegaweb.api.scope import address
 from omegaweb.api.selecting import Lazy, is_filtered, is_sorted, selected
+from omegaweb.api.sharing import place
 
 MOST_ROWS = 10_000  # of a page
 MOST_CELLS = 500_000
@@ -73,17 +74,18 @@ def version_of(request: Request) -> str | None:
 def read(request: Request, name: str) -> HttpResponseBase:
     """Rows as they are asked for, or a whole object that has none."""
     with ExitStack() as until:
-        om = until.enter_context(platform(request))
+        at = until.enter_context(place(request, "dataset", name))
+        om, name = at.om, at.name
         version = version_of(request)
         meta = om.datasets.metadata(name, version)
         if meta.kind == "python.file":
             return _file(om.datasets, name, version, until.pop_all())
         if meta.kind not in TABLES:
-            return Response(_object(om.datasets, name, version, meta))
+            return Response(_object(om.datasets, name, version, at.shown(meta)))
         lazy = selected(om.datasets.getl(name, version=version), request.query_params)
         renderer = request.accepted_renderer
         if not isinstance(renderer, downloads.Csv | downloads.Arrow | downloads.Parquet):
-            return Response(_page(request, meta, lazy))
+            return Response(_page(request, at.shown(meta), lazy))
         lazy = _cut(request, lazy)
         if request.method == "HEAD":
             return HttpResponse(content_type=renderer.media_type)

@@ -15,7 +15,13 @@ from omegaweb import tenancy
 
 
 def platform(request: Request) -> AbstractContextManager[Omega]:
-    """The caller's own platform in the bucket of the header `Bucket`.
+    """The caller's own platform in the bucket of the header `Bucket`. Raises as `bucket_of`."""
+    user: Model = request.user
+    return tenancy.omega(user, bucket_of(request))
+
+
+def bucket_of(request: Request) -> str | None:
+    """The bucket of the header `Bucket`, None for the default one.
 
     Raises: InvalidInput for a header `Qualifier` that names another database than the account's own.
     """
@@ -25,8 +31,7 @@ def platform(request: Request) -> AbstractContextManager[Omega]:
             f"there is no database {qualifier!r} beside your own",
             hint="leave the header Qualifier out, or send `default`",
         )
-    user: Model = request.user
-    return tenancy.omega(user, request.headers.get("Bucket") or None)
+    return request.headers.get("Bucket") or None
 
 
 def asked_name(request: Request, name: str) -> str:

@@ -18,30 +18,37 @@ from omegaweb import audit
 from omegaweb.api import bodies, uploads
 from omegaweb.api.reading import TABLES, resource
 from omegaweb.api.scope import address, platform
+from omegaweb.api.sharing import is_shared, only_own, place
+from omegaweb.sharing import giving
+from omegaweb.sharing.models import DATASET, WRITE
 
 TRIES = 10
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 def store(request: Request, name: str) -> Response:
-    """Store the body."""
-    check_name(name)
+    """Store the body, as a dataset of the caller's own or, with a grant to write, as one of another."""
+    if not is_shared(name):
+        check_name(name)
     once_key = request.headers.get("Idempotency-Key")
     if once_key is not None and not _KEY.fullmatch(once_key):
         raise InvalidInput(
             "the header Idempotency-Key is no key", hint="1 to 200 characters, without blanks, as a UUID"
         )
-    with uploads.received(request) as upload, platform(request) as om:
+    with place(request, "dataset", name, WRITE) as at, uploads.received(request) as upload:
+        om, asked, name = at.om, name, check_name(at.name)
         is_earlier = bodies.is_earlier(upload.json)
         said = request.query_params.get("append", upload.json.get("append"))
         append = is_earlier if said is None else bodies.flag("append", said)
         existed = om.datasets.exists(name)
         once = Once(once_key, upload.digest) if once_key is not None and append else None
         meta = _stored(om.datasets, upload, name, append, once)
+    if at.prefix:
+        audit.record("shared.written", request, object=f"dataset {asked}", append=append)
     if is_earlier:
         return Response(status=204)
-    headers = {} if existed else {"Location": address("dataset", name)}
-    return Response(resource(meta), status=200 if existed else 201, headers=headers)
+    headers = {} if existed else {"Location": address("dataset", asked)}
+    return Response(resource(at.shown(meta)), status=200 if existed else 201, headers=headers)
 
 
 def _stored(datasets: Store, upload: uploads.Upload, name: str, append: bool, once: Once | None) -> Metadata:
@@ -67,7 +74,9 @@ def _like(datasets: Store, name: str) -> Any:
 
 
 def drop(request: Request, name: str) -> Response:
+    only_own(request, "dataset", name, "deletes")
     with platform(request) as om:
         om.datasets.drop(name)
+        giving.dropped(request, DATASET, om.bucket, name)
     audit.record("dataset.deleted", request, object=f"dataset {name}")
     return Response(status=204)

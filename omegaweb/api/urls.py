@@ -6,7 +6,7 @@ from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from omegaweb import access
-from omegaweb.api import config, datasets, errors, models, service, tasks, users, workers
+from omegaweb.api import config, datasets, errors, grants, models, service, tasks, users, workers
 
 _NAME = r"(?P<name>[\s\S]+?)"  # a name may have / in it; one of our verbs in the end is none of it
 _MODELS = [
@@ -15,6 +15,11 @@ _MODELS = [
     re_path(rf"^v1/model/{_NAME}/openapi\.json$", models.Schema.as_view()),
     re_path(rf"^v1/model/{_NAME}/(?P<action>{'|'.join(models.ACTIONS)})/$", models.Action.as_view()),
     re_path(rf"^v1/model/{_NAME}/$", models.Model.as_view()),
+]
+_GRANTS = [
+    path("v1/grant/", grants.AllGrants.as_view()),
+    re_path(r"^v1/(?P<kind>dataset|model|bucket)/grant/$", grants.ObjectGrants.as_view(schema=None)),
+    re_path(rf"^v1/(?P<kind>dataset|model|bucket)/{_NAME}/grant/$", grants.ObjectGrants.as_view()),
 ]
 
 urlpatterns = [
@@ -29,6 +34,7 @@ urlpatterns = [
     path("v1/user/<str:userid>/key/", users.Keys.as_view()),
     path("v1/user/<str:userid>/key/<int:key>/", users.OneKey.as_view()),
     path("v1/user/<str:userid>/password/", users.Password.as_view()),
+    *_GRANTS,
     *_MODELS,
     path("v1/task/<str:id>/", tasks.Task.as_view()),
     path("v1/runtime/", tasks.Runtime.as_view()),

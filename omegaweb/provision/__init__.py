@@ -32,7 +32,8 @@ _ALPHABET = string.ascii_letters + string.digits  # so that it stands in any URL
 def provision(user: User, password: str | None = None) -> None:
     """Make the services know the account as it is now: its login, or none while it is disabled.
 
-    May be repeated; what is right already stays. A login keeps its password unless one is given.
+    May be repeated; what is right already stays. A login keeps its password unless one is given, or the
+    account is disabled.
 
     Raises: Unavailable, AuthFailed (the provisioning credential).
     """
@@ -45,8 +46,10 @@ def provision(user: User, password: str | None = None) -> None:
             )
     else:
         forget(user.username)
+        # a connection opened before would be refused for ever where the login is the same once enabled again
+        login.mongo_password, login.broker_password = seal(_password()), seal(_password())
     login.provisioned = timezone.now()
-    login.save(update_fields=["provisioned"])
+    login.save()
 
 
 def try_provision(user: User) -> bool:
