@@ -102,7 +102,7 @@ def test_all_extras_install_together_into_an_empty_environment(wheel: Path, tmp_
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_demo_runs_twice_from_a_fresh_clone_with_an_empty_home(tmp_path: Path) -> None:
-    clone, home = tmp_path / "clone", tmp_path / "home"
+    clone, home = tmp_path / "omegaml", tmp_path / "home"
     home.mkdir()
     run("git", "clone", "-q", ROOT, clone)
     kept = {
@@ -115,8 +115,13 @@ def test_the_demo_runs_twice_from_a_fresh_clone_with_an_empty_home(tmp_path: Pat
             other.listen()
         try:
             said = [run(clone / "scripts" / "demo", environment=environment) for _ in range(2)]
+            beside = "import omegaml as om; print(om.datasets.list())"
+            listed = run(
+                clone / ".venv" / "bin" / "python", "-c", beside, cwd=tmp_path, environment=environment
+            )
         finally:
             words = (clone / ".venv" / "bin" / "omegacli", "cluster", "destroy", "--volumes", "--no-backup")
             run(*words, "--yes", environment=environment)
+    assert "wine" in listed
     assert all("accuracy: 1.0" in text and "Everything stays" in text for text in said)
     assert "port 27017 is taken" in said[0] and "\x1b" not in said[0] + said[1]
