@@ -11,10 +11,14 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.services.web_platform import Person, WebPlatform
 
 # a shell has its background jobs ignore Ctrl-C, and what they start inherits that
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -25,6 +29,15 @@ for _name in [
     if n.startswith("OMEGA_") and n not in ("OMEGA_HOME", "OMEGA_MONGOD", "OMEGA_STOCK_PYTHON")
 ]:
     del os.environ[_name]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database",
+        choices=("sqlite", "mariadb"),
+        default="sqlite",
+        help="where the tests' omegaweb keeps its accounts",
+    )
 
 
 def free_port() -> int:
@@ -110,3 +123,34 @@ def om(om_url: str) -> Iterator[object]:
     platform = Omega(mongo_url=om_url)
     yield platform
     platform.close()
+
+
+@pytest.fixture(scope="session")
+def web(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebPlatform]:
+    """omegaweb on the database that --database names, beside a secured MongoDB; everybody may sign up."""
+    from tests.services.servers import MariaDB
+    from tests.services.web_platform import running
+
+    with ExitStack() as until:
+        url = ""
+        if request.config.getoption("--database") == "mariadb":
+            url = until.enter_context(MariaDB(tmp_path_factory.mktemp("mariadb"))).url
+        yield until.enter_context(running(tmp_path_factory.mktemp("web"), url))
+
+
+@pytest.fixture
+def ann(web: WebPlatform) -> Person:
+    """An editor whom nobody else knows."""
+    return web.person()
+
+
+@pytest.fixture
+def bob(web: WebPlatform) -> Person:
+    """Another editor."""
+    return web.person()
+
+
+@pytest.fixture(scope="session")
+def boss(web: WebPlatform) -> Person:
+    """An administrator."""
+    return web.person(role="admin")

@@ -29,18 +29,6 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebPlatform]:
-    """omegaweb on SQLite beside a secured MongoDB; everybody may sign up."""
-    folder = tmp_path_factory.mktemp("web")
-    platform = WebPlatform(folder, f"sqlite:///{folder / 'web.sqlite3'}")
-    try:
-        platform.start()
-        yield platform
-    finally:
-        platform.stop()
-
-
-@pytest.fixture(scope="session")
 def runner(web: WebPlatform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebRunner]:
     """A runner that serves everybody."""
     running = WebRunner(web, tmp_path_factory.mktemp("runner"))

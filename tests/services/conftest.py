@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.services.command_line import CSV, Cli
-from tests.services.web_platform import Person, WebPlatform
 
 
 @pytest.fixture
@@ -40,33 +38,3 @@ def fitted(om: Any, diabetes: Any) -> Any:
     model = LinearRegression().fit(diabetes.drop(columns="target"), diabetes["target"])
     om.models.put(model, "sugar")
     return model
-
-
-@pytest.fixture(scope="session")
-def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebPlatform]:
-    """omegaweb on SQLite beside a secured MongoDB; everybody may sign up."""
-    folder = tmp_path_factory.mktemp("web")
-    platform = WebPlatform(folder, f"sqlite:///{folder / 'web.sqlite3'}")
-    try:
-        platform.start()
-        yield platform
-    finally:
-        platform.stop()
-
-
-@pytest.fixture
-def ann(web: WebPlatform) -> Person:
-    """An editor whom nobody else knows."""
-    return web.person()
-
-
-@pytest.fixture
-def bob(web: WebPlatform) -> Person:
-    """Another editor."""
-    return web.person()
-
-
-@pytest.fixture(scope="session")
-def boss(web: WebPlatform) -> Person:
-    """An administrator."""
-    return web.person(role="admin")

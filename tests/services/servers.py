@@ -10,6 +10,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from tests.conftest import free_port
 
@@ -20,8 +21,29 @@ def _program(*places: str) -> str:
     return found
 
 
+class Server:
+    """A process that is there while the block lasts."""
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+
 @dataclass
-class RabbitMQ:
+class RabbitMQ(Server):
     """A broker; `boss` administers it, guest is not there."""
 
     folder: Path
@@ -80,7 +102,7 @@ class RabbitMQ:
 
 
 @dataclass
-class MariaDB:
+class MariaDB(Server):
     """A database server with one empty database `omegaweb` and its user."""
 
     folder: Path

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sqlite3
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.services.web_platform import PASSWORD, From, Person, WebPlatform
+from tests.services.web_platform import PASSWORD, From, Person, WebPlatform, running
 
 pytestmark = pytest.mark.once
 JSON = {"Content-Type": "application/json"}
@@ -111,16 +109,14 @@ def test_an_invitation_opens_one_account_however_many_use_it_at_once(web: WebPla
 
 
 def test_the_api_says_in_its_own_shape_that_the_accounts_are_away(web: WebPlatform, ann: Person) -> None:
-    database = sqlite3.connect(web.folder / "web.sqlite3", timeout=30, isolation_level=None)
-    database.execute("ALTER TABLE django_session RENAME TO elsewhere")
+    rename = "from django.db import connection; connection.cursor().execute('ALTER TABLE {} RENAME TO {}')"
+    web.python(rename.format("django_session", "elsewhere"))
     try:
-        answer = ann.browser.get(f"{web.url}/api/v1/ping")
-        assert answer.status_code == 200
+        assert ann.browser.get(f"{web.url}/api/v1/ping").status_code == 200
         answer = ann.browser.get(f"{web.url}/api/v1/dataset/")
         assert answer.status_code == 503 and answer.json()["error"]["code"] == "UNAVAILABLE"
     finally:
-        database.execute("ALTER TABLE elsewhere RENAME TO django_session")
-        database.close()
+        web.python(rename.format("elsewhere", "django_session"))
     assert ann.page("/account/").status_code == 200
 
 
@@ -150,9 +146,7 @@ def test_a_small_body_that_makes_a_huge_table_is_refused(ann: Person, method: st
 
 
 def test_the_address_written_down_is_the_one_that_the_last_proxy_has_seen(tmp_path: Path) -> None:
-    web = WebPlatform(tmp_path, f"sqlite:///{tmp_path / 'web.sqlite3'}", options={"proxies": 1})
-    try:
-        web.start()
+    with running(tmp_path, proxies=1) as web:
         for number, forwarded in enumerate(("6.6.6.6, 1.2.3.4", "x" * 100, "6.6.6.6, <b>", "")):
             wrong = {"Authorization": f"ghost{number}:x", "X-Forwarded-For": forwarded}
             assert requests.get(f"{web.url}/api/v1/config/", headers=wrong).status_code == 401

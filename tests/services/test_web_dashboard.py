@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import requests
 
 from omegaml.omega import Omega
-from tests.services.web_platform import Person, WebPlatform
+from tests.services.web_platform import Person, WebPlatform, running
 
 pytestmark = pytest.mark.once
 
@@ -140,10 +143,7 @@ def test_an_upload_larger_than_memory_should_hold_is_stored_in_parts(ann: Person
 def test_pages_say_that_the_database_is_away_and_go_on_when_it_is_back(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    folder = tmp_path_factory.mktemp("away")
-    web = WebPlatform(folder, f"sqlite:///{folder / 'web.sqlite3'}")
-    try:
-        web.start()
+    with running(tmp_path_factory.mktemp("away")) as web:
         ann = web.person()
         assert ann.page("/datasets/").status_code == 200
         web.mongod.kill()
@@ -160,17 +160,13 @@ def test_pages_say_that_the_database_is_away_and_go_on_when_it_is_back(
         while ann.page("/datasets/").status_code != 200:
             assert time.monotonic() < deadline, "the pages do not come back"
             time.sleep(0.5)
-    finally:
-        web.stop()
 
 
 def test_pages_say_that_the_database_of_accounts_is_away(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("lost")
-    web = WebPlatform(folder, f"sqlite:///{folder / 'web.sqlite3'}")
-    try:
-        web.start()
+    with running(folder) as web:
         ann = web.person()
         for file in folder.glob("web.sqlite3*"):
             file.rename(folder / f"away-{file.name}")
@@ -184,5 +180,27 @@ def test_pages_say_that_the_database_of_accounts_is_away(
             answer = ann.page(path)
             assert answer.status_code == 503, answer.text
             assert "database of accounts does not answer" in answer.text
-    finally:
-        web.stop()
+
+
+def test_the_library_of_the_home_page_is_the_platforms_own_and_can_be_installed(
+    web: WebPlatform, ann: Person, tmp_path: Path
+) -> None:
+    home = ann.page("/").text
+    found = re.search(r'href="(/library/([^"]+\.whl))" download', home)
+    assert found and f"pip install &#x27;./{found[2]}[sklearn]&#x27;" in home
+    file = tmp_path / found[2]
+    file.write_bytes(ann.page(found[1]).content)
+    into = tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", into, file]
+    subprocess.run(pip, check=True, capture_output=True)
+    said = subprocess.check_output(
+        [into / "bin" / "omegacli", "--version"],
+        env={"PYTHONPATH": str(into), "PATH": os.environ["PATH"]},
+        cwd=tmp_path,
+        text=True,
+    )
+    assert said.split()[-1] == found[2].split("-")[1]
+    assert (into / "omegacli/templates/omega.yml").is_file()
+    assert not list(into.rglob("omegaweb/static"))
+    assert ann.page("/library/omegaml-9.9-py3-none-any.whl").status_code == 404
+    assert requests.get(web.url + found[1]).url.startswith(f"{web.url}/account/login/")

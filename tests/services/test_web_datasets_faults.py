@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from omegaml.omega import Omega
-from tests.services.web_platform import Person, WebPlatform
+from tests.services.web_platform import Person, WebPlatform, running
 
 pytestmark = pytest.mark.once
 
@@ -20,18 +20,13 @@ pytestmark = pytest.mark.once
 @pytest.fixture(scope="module")
 def eve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
     """Somebody with a large dataset on a platform that nobody else uses."""
-    folder = tmp_path_factory.mktemp("alone")
-    platform = WebPlatform(folder, f"sqlite:///{folder / 'web.sqlite3'}")
-    try:
-        platform.start()
+    with running(tmp_path_factory.mktemp("alone")) as platform:
         person = platform.person()
         om = Omega(mongo_url=person.settings["OMEGA_MONGO_URL"])
         frame = pd.DataFrame({f"f{i}": np.random.default_rng(i).normal(size=600_000) for i in range(30)})
         om.datasets.put(frame, "large")
         om.close()
         yield person
-    finally:
-        platform.stop()
 
 
 def kill(web: WebPlatform) -> None:

@@ -11,35 +11,27 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker, ProbableAuthentica
 from omegaweb.provision import rabbitmq
 from tests.services.servers import MariaDB, RabbitMQ
 from tests.services.test_web_accounts import *  # noqa: F403
-from tests.services.web_platform import Person, WebPlatform
+from tests.services.web_platform import Person, WebPlatform, running
 
 pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    server = RabbitMQ(tmp_path_factory.mktemp("rabbitmq"))
-    try:
-        server.start()
+    with RabbitMQ(tmp_path_factory.mktemp("rabbitmq")) as server:
         rabbitmq.ensure_topology(server.admin_url)
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")
 def web(tmp_path_factory: pytest.TempPathFactory, broker: RabbitMQ) -> Iterator[WebPlatform]:
     """omegaweb on MariaDB beside a secured MongoDB and a broker."""
-    database = MariaDB(tmp_path_factory.mktemp("mariadb"))
     addresses = {"broker_url": f"amqp://localhost:{broker.port}", "broker_admin_url": broker.admin_url}
-    platform = WebPlatform(tmp_path_factory.mktemp("web"), database.url, options=addresses)
-    try:
-        database.start()
-        platform.start()
+    with (
+        MariaDB(tmp_path_factory.mktemp("mariadb")) as database,
+        running(tmp_path_factory.mktemp("web"), database.url, **addresses) as platform,
+    ):
         yield platform
-    finally:
-        platform.stop()
-        database.stop()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -215,3 +217,14 @@ class WebPlatform:
         shown = re.search(r'id="apikey">([^<]+)<', page.text)
         assert shown, page.text
         return shown[1]
+
+
+@contextmanager
+def running(folder: Path, database: str = "", **options: Any) -> Iterator[WebPlatform]:
+    """A platform while the block lasts: on SQLite where no other database is named."""
+    platform = WebPlatform(folder, database or f"sqlite:///{folder / 'web.sqlite3'}", options=options)
+    try:
+        platform.start()
+        yield platform
+    finally:
+        platform.stop()
