@@ -1,4 +1,4 @@
-"""Datasets: the list, one dataset with all that can be seen of it, upload and delete."""
+"""One dataset with all that can be seen of it, and the upload of one."""
 
 from __future__ import annotations
 
@@ -16,18 +16,10 @@ from omegaweb.access import access
 from omegaweb.dashboard import conditions, objects, snippets, tables, uploads
 from omegaweb.dashboard.columns import statistics
 from omegaweb.dashboard.context import platform_url
-from omegaweb.dashboard.deleting import delete_page
 from omegaweb.dashboard.errors import status_of
 from omegaweb.roles import EDITOR, VIEWER
 
 LINES = 4  # at most so many columns in one plot
-
-
-@access(VIEWER)
-def datasets(request: HttpRequest) -> HttpResponse:
-    """The list of datasets: search, sort, page."""
-    context = {"listing": objects.listing(request, "dataset"), "snippets": {"put": snippets.PUT}}
-    return render(request, "dashboard/datasets.html", context)
 
 
 @access(VIEWER)
@@ -135,12 +127,6 @@ def upload_name(request: HttpRequest) -> HttpResponse:
         if name and store.exists(name):
             found = store.metadata(name)
     return render(request, "dashboard/upload_name.html", {"found": found})
-
-
-@access(EDITOR)
-def delete(request: HttpRequest, name: str = "") -> HttpResponse:
-    """Delete a dataset once its name was typed."""
-    return delete_page(request, "dataset", name)
 
 
 def _filter_query(request: HttpRequest) -> str:

@@ -11,7 +11,9 @@ from django.shortcuts import redirect, render
 from django.template.defaultfilters import filesizeformat
 
 from omegaweb import audit
+from omegaweb.access import access
 from omegaweb.dashboard import objects
+from omegaweb.roles import EDITOR
 
 
 class TypedName(forms.Form):
@@ -34,8 +36,9 @@ class TypedName(forms.Form):
         return typed
 
 
-def delete_page(request: HttpRequest, noun: str, name: str) -> HttpResponse:
-    """The page that asks (GET), and what it does (POST)."""
+@access(EDITOR)
+def delete(request: HttpRequest, noun: str, name: str = "") -> HttpResponse:
+    """Delete a dataset or a model: the page that asks (GET), and what it does (POST)."""
     with objects.store(request, noun) as store:
         meta = store.metadata(objects.asked_name(request, name))
         versions, size = objects.freed(store, meta.name)

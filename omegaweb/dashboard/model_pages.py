@@ -1,4 +1,4 @@
-"""Models: the list, and one model with what is known of it, its versions and a form to try it."""
+"""One model with what is known of it, its versions and a form to try it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,9 @@ from django.shortcuts import render
 from omegaweb.access import access
 from omegaweb.dashboard import objects, snippets
 from omegaweb.dashboard.context import platform_url
-from omegaweb.dashboard.deleting import delete_page
-from omegaweb.roles import EDITOR, VIEWER
+from omegaweb.roles import VIEWER
 
 FIELDS = 40  # a model of more features is tried with JSON
-
-
-@access(VIEWER)
-def models(request: HttpRequest) -> HttpResponse:
-    """The list of models: search, sort, page."""
-    context = {"listing": objects.listing(request, "model"), "snippets": {"train": snippets.TRAIN}}
-    return render(request, "dashboard/models.html", context)
 
 
 @access(VIEWER)
@@ -48,9 +40,3 @@ def model(request: HttpRequest, name: str = "") -> HttpResponse:
         "delete": objects.address("delete_model", meta.name, meta.bucket),
     }
     return render(request, "dashboard/model.html", context)
-
-
-@access(EDITOR)
-def delete(request: HttpRequest, name: str = "") -> HttpResponse:
-    """Delete a model once its name was typed."""
-    return delete_page(request, "model", name)

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 from omegaml.metadata import Metadata
 from omegaml.store.names import DEFAULT_BUCKET
+from omegaweb.dashboard.library import INSTALL
 
 PUT = 'import omegaml as om\nom.datasets.put(df, "sales")'
 TRAIN = (
@@ -28,6 +29,7 @@ def first_steps(url: str, userid: str) -> dict[str, str]:
         f"{url}/api/v1/model/grader/predict/",
     ]
     return {
+        "install": INSTALL,
         "init": f"omegacli init --userid {userid} --url {url}",
         "put": r"printf 'hours,points\n1,52\n2,57\n3,64\n4,68\n5,75\n' > points.csv"
         "\nomegacli datasets put points.csv points",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from django.urls import path
 
-from omegaweb.dashboard import dataset_pages, external, model_pages, views
+from omegaweb.dashboard import dataset_pages, deleting, external, library, model_pages, views
+
+DATASET, MODEL = {"noun": "dataset"}, {"noun": "model"}
 
 urlpatterns = [
     path("", views.home, name="home"),
     path("steps/", views.steps, name="steps"),
     path("runtime/", views.runtime, name="runtime"),
+    path(f"library/{library.NAME}", library.library, name="library"),
     path("settings/external/", external.external, name="external"),
-    path("datasets/", dataset_pages.datasets, name="datasets"),
+    path("datasets/", views.listed, DATASET, name="datasets"),
     path("dataset/", dataset_pages.dataset, name="dataset"),
     path("dataset/<path:name>/", dataset_pages.dataset, name="dataset"),
     path("columns/", dataset_pages.columns, name="columns"),
@@ -20,11 +23,11 @@ urlpatterns = [
     path("points/<path:name>/", dataset_pages.points, name="points"),
     path("upload/", dataset_pages.upload, name="upload"),
     path("upload/name/", dataset_pages.upload_name, name="upload_name"),
-    path("delete/dataset/", dataset_pages.delete, name="delete_dataset"),
-    path("delete/dataset/<path:name>/", dataset_pages.delete, name="delete_dataset"),
-    path("models/", model_pages.models, name="models"),
+    path("delete/dataset/", deleting.delete, DATASET, name="delete_dataset"),
+    path("delete/dataset/<path:name>/", deleting.delete, DATASET, name="delete_dataset"),
+    path("models/", views.listed, MODEL, name="models"),
     path("model/", model_pages.model, name="model"),
     path("model/<path:name>/", model_pages.model, name="model"),
-    path("delete/model/", model_pages.delete, name="delete_model"),
-    path("delete/model/<path:name>/", model_pages.delete, name="delete_model"),
+    path("delete/model/", deleting.delete, MODEL, name="delete_model"),
+    path("delete/model/<path:name>/", deleting.delete, MODEL, name="delete_model"),
 ]

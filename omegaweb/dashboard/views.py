@@ -1,4 +1,4 @@
-"""Home with its first steps, and the state of the runtime."""
+"""Home with its first steps, the lists of what is stored, and the state of the runtime."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
 from omegaweb.access import ANYBODY, access
-from omegaweb.dashboard import objects
+from omegaweb.dashboard import library, objects
 from omegaweb.dashboard.context import platform_url
 from omegaweb.dashboard.models import LandingPage
-from omegaweb.dashboard.snippets import first_steps
+from omegaweb.dashboard.snippets import PUT, TRAIN, first_steps
 from omegaweb.dashboard.steps import progress
 from omegaweb.roles import VIEWER
 from omegaweb.workers.models import Worker
@@ -27,8 +27,12 @@ def home(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         context = {"page": LandingPage.objects.first(), "signup": config.SIGNUP == "open"}
         return render(request, "dashboard/landing.html", context)
-    snippets = first_steps(platform_url(request), request.user.username)
-    return render(request, "dashboard/home.html", {"progress": progress(request.user), "snippets": snippets})
+    context = {
+        "progress": progress(request.user),
+        "snippets": first_steps(platform_url(request), request.user.username),
+        "library": library.NAME,
+    }
+    return render(request, "dashboard/home.html", context)
 
 
 @access(VIEWER)
@@ -40,6 +44,13 @@ def steps(request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=204)
     status = STOP_POLLING if now.is_complete else 200
     return render(request, "dashboard/ticks.html", {"progress": now, "oob": True}, status=status)
+
+
+@access(VIEWER)
+def listed(request: HttpRequest, noun: str) -> HttpResponse:
+    """The list of datasets or models: search, sort, page."""
+    context = {"listing": objects.listing(request, noun), "snippets": {"put": PUT, "train": TRAIN}}
+    return render(request, f"dashboard/{noun}s.html", context)
 
 
 @access(VIEWER)

@@ -191,7 +191,7 @@ def test_the_library_of_the_home_page_is_the_platforms_own_and_can_be_installed(
     file = tmp_path / found[2]
     file.write_bytes(ann.page(found[1]).content)
     into = tmp_path / "installed"
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", into, file]
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(into), str(file)]
     subprocess.run(pip, check=True, capture_output=True)
     said = subprocess.check_output(
         [into / "bin" / "omegacli", "--version"],
