@@ -78,6 +78,7 @@ class OneDataset(_Bulk):
             shapes.COLUMNS,
             shapes.parameter("sort", "Columns to sort by, separated by commas; `-` before one: downwards."),
             *shapes.PAGING,
+            shapes.CURSOR,
             shapes.VERSION,
             shapes.parameter("orient", "How JSON shows rows.", enum=bodies.ORIENTS),
             shapes.parameter("count", "1: say how many rows match the filters, too.", enum=["0", "1"]),
@@ -85,7 +86,7 @@ class OneDataset(_Bulk):
         responses={
             (200, "application/json"): shapes.Rows,
             **shapes.BULK,
-            **shapes.failures(404, 406),
+            **shapes.failures(404, 406, 409),
         },
     )
     def get(self, request: Request, name: str) -> HttpResponseBase:
@@ -147,6 +148,5 @@ class DatasetStatistics(APIView):
             lazy = selected(table(at.om.datasets, at.name, version_of(request)), request.query_params)
             part, total = chosen(lazy, page.offset, page.limit)
             found = statistics(part)
-        has_more = page.offset + len(found["columns"]) < total
-        meta = page.meta(request, has_more, total)
+        meta = page.meta(request, total, page.after(len(found["columns"]), total))
         return Response({"name": name, **found, "meta": meta, "resource_uri": statistics_of(name)})

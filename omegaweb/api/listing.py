@@ -29,20 +29,33 @@ class Page:
             number(request, "offset", 0, LAST),
         )
 
-    def meta(self, request: Request, has_more: bool, total: int | None) -> dict[str, Any]:
-        """What a page says of itself; `next` and `previous` are paths, null where there is none."""
-        before = max(0, self.offset - self.limit)
+    def meta(self, request: Request, total: int | None, following: int | str | None) -> dict[str, Any]:
+        """What a page says of itself; `next` and `previous` are paths, null where there is none.
+
+        Args:
+            following: the offset of the next page, or a cursor that stands for it.
+        """
+        before = max(0, self.offset - self.limit) if self.offset else None
         return {
             "limit": self.limit,
             "offset": self.offset,
-            "next": self._at(request, self.offset + self.limit) if has_more and self.limit else None,
-            "previous": self._at(request, before) if self.offset else None,
+            "next": self._at(request, following),
+            "previous": self._at(request, before),
             "total_count": total,
         }
 
-    def _at(self, request: Request, offset: int) -> str:
+    def after(self, shown: int, total: int) -> int | None:
+        """The offset of the next page, where there is one."""
+        return self.offset + self.limit if shown and self.limit and self.offset + shown < total else None
+
+    def _at(self, request: Request, place: int | str | None) -> str | None:
+        if place is None:
+            return None
         query = request.query_params.copy()
-        query["limit"], query["offset"] = str(self.limit), str(offset)
+        for name in ("offset", "cursor"):
+            query.pop(name, None)
+        query["limit"] = str(self.limit)
+        query["cursor" if isinstance(place, str) else "offset"] = str(place)
         return f"{request.path}?{query.urlencode()}"
 
 
@@ -60,5 +73,4 @@ def number(request: Request, name: str, default: int, most: int, hint: str | Non
 
 def listed(request: Request, page: Page, objects: Sequence[Any], total: int) -> dict[str, Any]:
     """A page of a list."""
-    has_more = page.offset + len(objects) < total and bool(objects)
-    return {"meta": page.meta(request, has_more, total), "objects": objects}
+    return {"meta": page.meta(request, total, page.after(len(objects), total)), "objects": objects}

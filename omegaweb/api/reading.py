@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
@@ -15,9 +16,11 @@ from omegaml.batches import batches
 from omegaml.errors import InvalidInput
 from omegaml.jsonvalues import plain
 from omegaml.metadata import Metadata
+from omegaml.rowframe import LazyRows
 from omegaml.store import Store
 from omegaml.store.names import Asked
 from omegaweb.api import bodies, downloads
+from omegaweb.api.cursors import Cursor
 from omegaweb.api.listing import LAST, Page
 from omegaweb.api.scope import address
 from omegaweb.api.selecting import Lazy, is_filtered, is_sorted, selected
@@ -26,7 +29,6 @@ from omegaweb.api.sharing import place
 MOST_ROWS = 10_000  # of a page
 MOST_CELLS = 500_000
 PAGE_BYTES = 64 << 20
-MOST_SORTED = 1_000_000  # rows that a sort holds the keys of
 OBJECT_BYTES = 4 << 20
 TABLES = (
     "pandas.dfcolumnar",
@@ -83,10 +85,14 @@ def read(request: Request, name: str) -> HttpResponseBase:
         if meta.kind not in TABLES:
             return Response(_object(om.datasets, name, version, at.shown(meta)))
         lazy = selected(om.datasets.getl(name, version=version), request.query_params)
+        cursor = Cursor.of(request.query_params)
+        if cursor is not None:
+            cursor.check(lazy, meta.name)
+            lazy = lazy.upto(cursor.size)
         renderer = request.accepted_renderer
         if not isinstance(renderer, downloads.Csv | downloads.Arrow | downloads.Parquet):
-            return Response(_page(request, at.shown(meta), lazy))
-        lazy = _cut(request, lazy)
+            return Response(_page(request, at.shown(meta), lazy, cursor))
+        lazy = _cut(request, lazy if cursor is None else cursor.rest(lazy))
         if request.method == "HEAD":
             return HttpResponse(content_type=renderer.media_type)
         pieces = renderer.write(batches(lazy))
@@ -94,29 +100,39 @@ def read(request: Request, name: str) -> HttpResponseBase:
         return downloads.stream(pieces, renderer.media_type, filename, until.pop_all())
 
 
-def _page(request: Request, meta: Metadata, lazy: Lazy) -> dict[str, Any]:
+def _page(request: Request, meta: Metadata, lazy: Lazy, cursor: Cursor | None) -> dict[str, Any]:
     asked = request.query_params
     orient = bodies.orient_of(asked.get("orient", "records"))
     width = max(1, len(lazy.columns))
     most = max(1, min(MOST_ROWS, MOST_CELLS // width))
     hint = "ask for fewer, or for all as CSV, Arrow or Parquet by the header Accept"
     page = Page.of(request, min(50, most), most, hint)
-    _check_sort(request, page.offset + page.limit)
     total = lazy.count() if not is_filtered(asked) or bodies.flag("count", asked.get("count", "0")) else None
-    frame, has_more = _rows(lazy, page)
+    if cursor is None:
+        rows = lazy[page.offset : page.offset + page.limit + 1]
+    else:
+        page = Page(page.limit, cursor.place)
+        rows = cursor.rest(lazy).head(page.limit + 1)
+    frame, numbers = _rows(rows, page)
+    following = None
+    if len(numbers) > page.limit > 0:
+        # the server sorts row documents: there the place alone says where the next page begins
+        row = None if is_sorted(asked) and isinstance(lazy, LazyRows) else int(numbers[page.limit - 1])
+        following = Cursor.behind(lazy, asked, row, page.offset + page.limit).text
     return {
         "name": meta.name,
         "kind": meta.kind,
         **bodies.encoded(frame, orient),
-        "meta": page.meta(request, has_more, total),
+        "meta": page.meta(request, total, following),
         "resource_uri": address("dataset", meta.name),
     }
 
 
-def _rows(lazy: Lazy, page: Page) -> tuple[pd.DataFrame, bool]:
-    """The rows of a page, and whether there are more."""
-    found, size = [], 0
-    for chunk in lazy[page.offset : page.offset + page.limit + 1].chunks():
+def _rows(lazy: Lazy, page: Page) -> tuple[pd.DataFrame, np.ndarray]:
+    """The rows of a page, and the numbers of all rows that `lazy` has: one more where more follow."""
+    found, numbers, size = [], [np.empty(0, np.int64)], 0
+    for stored, chunk in lazy.numbered():
+        numbers.append(stored)
         frame = _frame(chunk)
         size += int(frame.memory_usage(deep=True).sum())
         if size > PAGE_BYTES:
@@ -126,7 +142,6 @@ def _rows(lazy: Lazy, page: Page) -> tuple[pd.DataFrame, bool]:
             )
         found.append(frame)
     frame = pd.concat(found) if found else _frame(lazy._empty())
-    has_more = len(frame) > page.limit
     frame = frame.head(page.limit)
     index = getattr(getattr(lazy, "schema", None), "index", None)
     if index is not None and index.range is not None:
@@ -134,7 +149,7 @@ def _rows(lazy: Lazy, page: Page) -> tuple[pd.DataFrame, bool]:
     elif index is not None and not index.names:
         # Arrow tables have no index, and each part of one begins at 0
         frame.index = pd.RangeIndex(page.offset, page.offset + len(frame))
-    return frame, has_more
+    return frame, np.concatenate(numbers)
 
 
 def _frame(chunk: Any) -> pd.DataFrame:
@@ -147,17 +162,7 @@ def _cut(request: Request, lazy: Lazy) -> Lazy:
     """The rows between `offset` and `limit`, where these are given."""
     page = Page.of(request, LAST, LAST)
     stop = None if "limit" not in request.query_params else page.offset + page.limit
-    if is_sorted(request.query_params):
-        _check_sort(request, min(stop or LAST, lazy.count()))
     return lazy if stop is None and not page.offset else lazy[page.offset : stop]
-
-
-def _check_sort(request: Request, rows: int) -> None:
-    if is_sorted(request.query_params) and rows > MOST_SORTED:
-        raise InvalidInput(
-            f"sort: {rows:,} rows are more than are sorted here ({MOST_SORTED:,})",
-            hint="filter, set a limit, or leave sort out",
-        )
 
 
 def _file(datasets: Store, name: str, version: str | None, until: ExitStack) -> HttpResponseBase:

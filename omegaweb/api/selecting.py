@@ -20,7 +20,19 @@ Lazy = LazyFrame | LazyRows
 
 # parameters that are no filters; a column that is called so is asked for as limit__eq=5
 RESERVED = frozenset(
-    ("name", "columns", "sort", "limit", "offset", "orient", "format", "count", "append", "version")
+    (
+        "name",
+        "columns",
+        "sort",
+        "limit",
+        "offset",
+        "cursor",
+        "orient",
+        "format",
+        "count",
+        "append",
+        "version",
+    )
 )
 _LISTS = ("in", "nin", "between")
 
@@ -28,7 +40,7 @@ _LISTS = ("in", "nin", "between")
 def selected(lazy: Lazy, asked: QueryDict) -> Lazy:
     """The rows and columns that are asked for. Raises InvalidInput naming the parameter."""
     for key in asked:
-        if key not in RESERVED:
+        if is_filter(key):
             lazy = lazy.filter(_condition(key, asked.getlist(key), lazy))
     lazy = _sorted(lazy, _labels(asked.getlist("sort"), lazy.names))
     columns = _labels(asked.getlist("columns"), lazy.names)
@@ -39,12 +51,16 @@ def selected(lazy: Lazy, asked: QueryDict) -> Lazy:
     return lazy.select(columns)
 
 
+def is_filter(key: str) -> bool:
+    return key not in RESERVED
+
+
 def is_sorted(asked: QueryDict) -> bool:
     return bool(asked.get("sort"))
 
 
 def is_filtered(asked: QueryDict) -> bool:
-    return any(key not in RESERVED for key in asked)
+    return any(is_filter(key) for key in asked)
 
 
 def _sorted(lazy: Lazy, keys: Sequence[str] | None) -> Lazy:

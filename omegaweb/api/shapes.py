@@ -152,6 +152,7 @@ PAGING = [
     parameter("limit", "How many at most.", OpenApiTypes.INT),
     parameter("offset", "How many to leave out before.", OpenApiTypes.INT),
 ]
+CURSOR = parameter("cursor", "Where a page ended, as `meta.next` says it; instead of `offset`.")
 
 
 def failures(*statuses: int) -> dict[int, OpenApiResponse]:
