@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from django.utils import timezone
 from omegaml.config import check_userid
 from omegaml.errors import InvalidInput
 from omegaweb import roles
+from omegaweb.accounts.prepared import ByField
 
 
 def validate_userid(value: str) -> None:
@@ -61,8 +63,7 @@ class Users(BaseUserManager):
 
     def with_key(self, userid: str, key: str) -> ApiKey | None:
         """Return the API key, with its user, if it is good for that user now."""
-        known = ApiKey.objects.select_related("user", "user__service_login")
-        found = known.filter(digest=digest(key)).order_by().first()
+        found = _by_digest().get(digest(key))  # every request asks this
         good = found and found.user.username == userid and found.user.is_active and found.is_valid
         return found if good else None
 
@@ -181,6 +182,11 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}...)"
+
+
+@cache
+def _by_digest() -> ByField[ApiKey]:
+    return ByField(ApiKey.objects.select_related("user", "user__service_login"), "digest")
 
 
 def digest(key: str) -> str:

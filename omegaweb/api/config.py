@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+from constance.signals import config_updated
 from constance.utils import get_values_for_keys
 from django.conf import settings
 from django.shortcuts import get_object_or_404
@@ -19,6 +21,8 @@ from omegaweb import provision, roles
 from omegaweb.accounts.models import User
 from omegaweb.api.permissions import ViewerOrWorker
 
+
+KEEP = 1.0  # seconds after which every process has seen that a setting was changed
 
 class Config(APIView):
     """The settings that `omegacli init` and `import omegaml` work with.
@@ -54,8 +58,33 @@ class Config(APIView):
 
 
 def client_settings(user: User, inside: bool = False) -> dict[str, Any]:
+class _Addresses:
+    """The services' addresses as an administrator has set them.
+
+    They are read again after KEEP seconds; the process in which they are set sees them at once.
+    """
+
+    def __init__(self) -> None:
+        self._read = float("-inf")
+        self._values: dict[str, Any] = {}
+
+    def get(self) -> dict[str, Any]:
+        now = time.monotonic()
+        if now - self._read > KEEP:
+            self._values = get_values_for_keys(["MONGO_HOST", "BROKER_URL"])
+            self._read = now
+        return self._values
+
+    def forget(self, **kwargs: Any) -> None:
+        self._read = float("-inf")
+
+
+_addresses = _Addresses()
+config_updated.connect(_addresses.forget)
+
+
     """What a client of this account needs to know; `inside`: of a client in the cluster's own network."""
-    shown = get_values_for_keys(["MONGO_HOST", "BROKER_URL"])  # one query
+    shown = _addresses.get()
     return {
         "OMEGA_USERID": user.username,
         "OMEGA_RESTAPI_URL": settings.CONFIGURATION.url,
