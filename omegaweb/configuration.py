@@ -126,8 +126,8 @@ class Configuration:
                         "isolation_level": "read committed",
                         # seconds: a server that hangs must not hold all threads for ever
                         "connect_timeout": 5,
-                        "read_timeout": 30,
-                        "write_timeout": 30,
+                        "read_timeout": 15,
+                        "write_timeout": 15,
                     },
                 }
             }

@@ -49,6 +49,13 @@ class ChangePassword(PasswordChangeForm):
 class LostPassword(PasswordResetForm):
     """The address of an account; whether it is one, nobody is told."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].label = "E-mail"
+
+    def clean_email(self) -> str:
+        return str(self.cleaned_data["email"]).lower()  # as accounts have it; MySQL compares exactly
+
     def send_mail(
         self,
         subject_template_name: str,

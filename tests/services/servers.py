@@ -114,35 +114,38 @@ class MariaDB(Server):
         return f"mysql://omegaweb:{self.password}@127.0.0.1:{self.port}/omegaweb"
 
     def start(self) -> None:
-        server, installer = _program("mariadbd", "/usr/sbin/mariadbd"), _program("mariadb-install-db")
-        as_root = ["--user=root"] if os.geteuid() == 0 else []
-        data, first = self.folder / "data", self.folder / "first.sql"
-        options = ["--no-defaults", f"--datadir={data}"]
-        first.write_text(
-            "CREATE DATABASE omegaweb CHARACTER SET utf8mb4;\n"
-            f"CREATE USER omegaweb@'127.0.0.1' IDENTIFIED BY '{self.password}';\n"
+        installer = _program("mariadb-install-db")
+        self.folder.joinpath("first.sql").write_text(
+            "CREATE DATABASE IF NOT EXISTS omegaweb CHARACTER SET utf8mb4;\n"
+            f"CREATE USER IF NOT EXISTS omegaweb@'127.0.0.1' IDENTIFIED BY '{self.password}';\n"
             "GRANT ALL ON omegaweb.* TO omegaweb@'127.0.0.1';\n"
         )
         subprocess.run(
-            [installer, *options, *as_root, "--auth-root-authentication-method=socket", "--skip-test-db"],
+            [installer, *self._options, "--auth-root-authentication-method=socket", "--skip-test-db"],
             check=True,
             capture_output=True,
         )
+        self.run()
+
+    @property
+    def _options(self) -> list[str]:
+        as_root = ["--user=root"] if os.geteuid() == 0 else []
+        return ["--no-defaults", f"--datadir={self.folder / 'data'}", *as_root]
+
+    def run(self) -> None:
+        """Start the process, also after it was killed."""
+        options = {
+            "port": self.port,
+            "bind-address": "127.0.0.1",
+            "socket": self.folder / "s",
+            "init-file": self.folder / "first.sql",
+            "innodb-buffer-pool-size": "64M",
+            "innodb-flush-log-at-trx-commit": 2,  # what is committed survives that it is killed
+        }
+        argv = [_program("mariadbd", "/usr/sbin/mariadbd"), *self._options]
+        argv += ["--skip-log-bin", "--skip-name-resolve", *(f"--{name}={it}" for name, it in options.items())]
         with (self.folder / "out.log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *[server, *options, *as_root, f"--port={self.port}", "--bind-address=127.0.0.1"],
-                    *[f"--socket={self.folder / 's'}", f"--init-file={first}"],
-                    *[
-                        "--skip-log-bin",
-                        "--skip-name-resolve",
-                        "--innodb-buffer-pool-size=64M",
-                        "--innodb-flush-log-at-trx-commit=0",
-                    ],
-                ],
-                stdout=log,
-                stderr=log,
-            )
+            self.process = subprocess.Popen(argv, stdout=log, stderr=log)
         deadline = time.monotonic() + 60
         while "ready for connections" not in (said := (self.folder / "out.log").read_text()):
             assert time.monotonic() < deadline and self.process.poll() is None, said[-2000:]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import signal
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -133,6 +134,24 @@ def test_a_userid_is_never_given_twice(web: WebPlatform, ann: Person, boss: Pers
         password2=PASSWORD,
     )
     assert answer.status_code == 400 and "not to be had" in answer.text
+
+
+def test_a_userid_in_other_letters_is_nobody(web: WebPlatform, ann: Person, boss: Person) -> None:
+    for other in (ann.userid.upper(), f"{ann.userid} ", ann.userid.replace("u", "\u00fc", 1)):
+        assert boss.get(f"user/{quote(other)}/").status_code == 404
+        assert boss.get("config/", params={"user": other}).status_code == 404
+        login = base64.b64encode(f"{other}:{ann.key}".encode()).decode()
+        answer = requests.get(f"{web.url}/api/v1/config/", headers={"Authorization": f"Basic {login}"})
+        assert answer.status_code == 401
+    page = web.submit(requests.Session(), "/account/login/", username=ann.userid.upper(), password=PASSWORD)
+    assert page.url.endswith("/account/login/")
+
+
+def test_a_lost_password_is_found_by_the_address_in_any_letters(web: WebPlatform, ann: Person) -> None:
+    code = "from omegaweb.accounts.forms import LostPassword; "
+    code += f"form = LostPassword({{'email': '{ann.userid.upper()}@Example.org'}}); form.is_valid(); "
+    code += "print(*form.get_users(form.cleaned_data['email']))"
+    assert web.manage("shell", "-v", "0", "-c", code).stdout.split() == [ann.userid]
 
 
 def test_settings_of_another_are_for_administrators(ann: Person, bob: Person, boss: Person) -> None:
