@@ -56,6 +56,11 @@ class Bench:
         """Return a path in the benchmark's folder that is not used yet."""
         return self.folder / f"{next(self._numbers)}{ending}"
 
+    def new_folder(self) -> Path:
+        path = self.path()
+        path.mkdir()
+        return path
+
     def name(self) -> str:
         """Return a name for a dataset or collection that is not used yet."""
         return f"d{next(self._numbers)}"

@@ -5,22 +5,28 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import requests
+from bson import ObjectId
 
+from benchmarks import mlflow
 from benchmarks.bench import Bench
 from benchmarks.lines import Line, against, alone
 from benchmarks.rounds import Sample, Timing, Way, alternate
+from omegaml.metadata import COLLECTION
 from omegaml.omega import Omega
 from tests.services.web_platform import Person, WebPlatform
 from tests.services.web_runner import WebRunner
 
+MLFLOW = "MLflow's scoring server"
 ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
 
 
@@ -45,8 +51,7 @@ def run(bench: Bench) -> list[Line]:
 
 @contextmanager
 def _platform(bench: Bench) -> Iterator[WebPlatform]:
-    folder = bench.path()
-    folder.mkdir()
+    folder = bench.new_folder()
     web = WebPlatform(folder, f"sqlite:///{folder / 'web.sqlite3'}")
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.plain_settings"
     try:
@@ -80,7 +85,10 @@ def _config(bench: Bench, web: WebPlatform, person: Person) -> list[Line]:
 
 
 def _predict(bench: Bench, web: WebPlatform, person: Person) -> list[Line]:
-    """One row, warm: what the way over REST, the queue and a child process adds to the model's own time."""
+    """One row, warm: what the way over REST, the queue and a child process adds to the model's own time.
+
+    Beside it MLflow's scoring server with the same model, asked by the same client; it knows no accounts.
+    """
     from sklearn.linear_model import LinearRegression
 
     om = Omega(mongo_url=person.settings["OMEGA_MONGO_URL"])
@@ -88,35 +96,45 @@ def _predict(bench: Bench, web: WebPlatform, person: Person) -> list[Line]:
     model = LinearRegression().fit(x, x.sum(axis=1))
     om.models.put(model, "m")
     om.close()
-    folder = bench.path()
-    folder.mkdir()
+    folder = bench.new_folder()
     runner = WebRunner(web, folder)
     row = x.head(1)
     body = {"columns": list(row), "data": row.to_numpy().tolist()}
     session = requests.Session()
     session.headers["Authorization"] = f"{person.userid}:{person.key}"
+
+    def ours() -> Any:
+        answer = session.post(f"{web.url}/api/v1/model/m/predict/", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["result"]
+
+    ways: dict[str, Callable[[], Any]] = {"omega|ml": ours, "the model alone": lambda: model.predict(row)}
+    timings = {name: Timing(name) for name in (*ways, MLFLOW)}
+    bench.say("web: predict")
     try:
-        bench.say("web: predict")
-        over, alone_ = Timing("omega|ml"), Timing("the model alone")
-        for n in range(-20, 40 if bench.quick else 400):
-            began, used = time.perf_counter(), time.process_time()
-            answer = session.post(f"{web.url}/api/v1/model/m/predict/", json=body)
-            wall, client = time.perf_counter() - began, time.process_time() - used
-            assert answer.status_code == 200, answer.text
-            began = time.perf_counter()
-            want = model.predict(row)
-            own = time.perf_counter() - began
-            assert np.allclose(answer.json()["result"], want)
-            if n >= 0:
-                over.samples.append(Sample(wall, client, 0.0))
-                alone_.samples.append(Sample(own, own, 0.0))
+        with ExitStack() as until:
+            if mlflow.installed():
+                url = until.enter_context(mlflow.scoring_server(model, bench.new_folder()))
+                other = until.enter_context(requests.Session())
+                ways[MLFLOW] = lambda: other.post(url, json={"dataframe_split": body}).json()["predictions"]
+            for n in range(-20, 40 if bench.quick else 400):
+                turn = n % len(ways)
+                for name, run in [*ways.items()][turn:] + [*ways.items()][:turn]:
+                    began, used = time.perf_counter(), time.process_time()
+                    found = run()
+                    wall, client = time.perf_counter() - began, time.process_time() - used
+                    assert np.allclose(found, model.predict(row)), (name, found)
+                    if n >= 0:
+                        timings[name].samples.append(Sample(wall, client, 0.0))
     finally:
         runner.stop()
-    bench.timings += [("web: predict one row", timing) for timing in (over, alone_)]
-    added = statistics.median(a.wall - b.wall for a, b in zip(over.samples, alone_.samples, strict=True))
+    bench.timings += [("web: predict one row", timing) for timing in timings.values() if timing.samples]
+    over, own = timings["omega|ml"], timings["the model alone"]
+    added = statistics.median(a.wall - b.wall for a, b in zip(over.samples, own.samples, strict=True))
     return [
         alone("one row", "predict over REST, beyond the model", over, value=1e3 * added),
         alone("one row", "predict over REST", over),
+        *against("one row", "predict over REST", timings, MLFLOW),
     ]
 
 
@@ -147,10 +165,28 @@ def _datasets(bench: Bench, web: WebPlatform, person: Person) -> list[Line]:
     lines += _page(bench, web, person, "page of a dataset", "/dataset/big/")
     many = bench.rows(10_000)
     bench.say(f"web: {many} datasets")
-    for n in range(many):
-        om.datasets.put([n], f"many/{n}")
+    _put_many(om, many)
     om.close()
     return lines + _page(bench, web, person, "list of datasets", "/datasets/")
+
+
+def _put_many(om: Any, count: int) -> None:
+    """Store so many small frames: what a put of each would leave, all of which lies in its metadata."""
+    om.datasets.put(pd.DataFrame({"x": [1, 2, 3]}), "many/0")
+    catalog = om.db[COLLECTION]
+    first = catalog.find_one({"name": "many/0"})
+    assert "inline" in first["kind_meta"] and not first["kind_meta"]["segs"], first
+    catalog.insert_many(
+        {
+            **first,
+            "_id": ObjectId(),
+            "name": f"many/{n}",
+            "kind_meta": {**first["kind_meta"], "id": ObjectId()},
+            "modified": first["modified"] + timedelta(milliseconds=n),
+        }
+        for n in range(1, count)
+    )
+    assert om.datasets.get(f"many/{count - 1}")["x"].tolist() == [1, 2, 3]
 
 
 def _page(bench: Bench, web: WebPlatform, person: Person, what: str, path: str) -> list[Line]:
