@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from omegaml.omega import Omega
     from omegaml.query import Q as Q
     from omegaml.runtime.model import Runtime
+    from omegaml.shared import Datasets, Shared
     from omegaml.store import Store
 
-    datasets: Store
-    models: Store
+    datasets: Datasets
+    models: Shared
     jobs: Store
     scripts: Store
     runtime: Runtime

@@ -202,6 +202,20 @@ class LazyFrame(Frames):
         numbers = None if whole else np.concatenate([np.empty(0, np.int64), *map(_numbers, pieces)])
         return self._made(pieces, numbers, as_)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing but columns was left out."""
+        plan = self._plan
+        is_cut = (
+            self._first_row > 0 or plan.start > 0 or (plan.stop is not None and plan.stop < self.reader.rows)
+        )
+        return plan.where is None and not is_cut
+
+    def stored(self) -> Iterator[tuple[Sequence[pa.Array], np.ndarray]]:
+        """Yield the rows, not sorted, as they are stored: columns, then those of the index; row numbers."""
+        for piece in self._pieces(self._stored()):
+            yield piece.arrays, _numbers(piece)
+
     # --- reading
 
     def _stored(self) -> list[int]:

@@ -10,6 +10,7 @@ from omegaml.errors import AuthFailed, OmegaError, Unavailable
 
 if TYPE_CHECKING:
     from omegaml.config import Config
+    from omegaml.shared import Datasets, Shared
     from omegaml.store import Store
 
 
@@ -82,12 +83,16 @@ class Omega:
         return Store(self.db, self.bucket, prefix)
 
     @cached_property
-    def datasets(self) -> Store:
-        return self._store("data/")
+    def datasets(self) -> Datasets:
+        from omegaml.shared import Datasets
+
+        return Datasets(self.db, self.bucket, "data/", self.config)
 
     @cached_property
-    def models(self) -> Store:
-        return self._store("models/")
+    def models(self) -> Shared:
+        from omegaml.shared import Shared
+
+        return Shared(self.db, self.bucket, "models/", self.config)
 
     @cached_property
     def jobs(self) -> Store:

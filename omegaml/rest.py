@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,14 @@ def send(
     body: bytes | None = None,
     headers: dict[str, str] | None = None,
     timeout: float = TIMEOUT,
+    stream: bool = False,
 ) -> requests.Response:
     """Send one request with the account's key; return the answer, unless it is an error.
 
     Args:
         route: below `url`, as `/api/v1/user/?limit=5`.
         timeout: seconds to connect, and between two pieces of the answer.
+        stream: leave the answer's body to be read by `pieces`.
     Raises: what the server says by its code and status; Unavailable (nothing answers), TimedOut,
         InvalidInput (no usable URL, or it points elsewhere).
     """
@@ -64,6 +67,7 @@ def send(
             timeout=timeout,
             allow_redirects=False,
             auth=_no_netrc,
+            stream=stream,
         )
     except requests.exceptions.SSLError as e:
         raise Unavailable(f"{url} has no certificate that this machine trusts: {_reason(e)}") from None
@@ -89,6 +93,7 @@ def call(
     body: bytes | None = None,
     headers: dict[str, str] | None = None,
     timeout: float | None = None,
+    stream: bool = False,
 ) -> requests.Response:
     """Send a request as the account that `config` names.
 
@@ -96,6 +101,7 @@ def call(
         route: below `/api/v1/`, as `user/ada/`.
         data: sent as JSON; or give `body` as it is to be sent.
         timeout: OMEGA_TIMEOUT where not given, and at least 30 s: servers work before they answer.
+        stream: as of `send`.
     Raises: as `send`; Unavailable if `config` names no account.
     """
     url, userid, apikey = _account(config)
@@ -108,7 +114,17 @@ def call(
     if data is not None:
         body = json.dumps(data).encode()
     seconds = timeout if timeout is not None else max(30.0, config.get("OMEGA_TIMEOUT"))
-    return send(url, userid, apikey, method, f"/api/v1/{route}", body=body, headers=given, timeout=seconds)
+    route = f"/api/v1/{route}"
+    return send(url, userid, apikey, method, route, body=body, headers=given, timeout=seconds, stream=stream)
+
+
+def pieces(answer: requests.Response) -> Iterator[bytes]:
+    """Yield the body of an answer as it comes. Raises Unavailable where it ends early."""
+    with answer:
+        try:
+            yield from answer.iter_content(1 << 20)
+        except requests.exceptions.RequestException:
+            raise Unavailable("the answer ended early", hint="try again") from None
 
 
 def fetch_config(url: str, userid: str, apikey: str, timeout: float = TIMEOUT) -> dict[str, Any]:

@@ -24,10 +24,16 @@ class Runtime:
     def model(self, name: str, *, limit: float | None = None) -> RuntimeModel:
         """Return the stored model `name` (`name@tag`, `name^` for versions), to be trained or asked.
 
+        `@bob/name` is one that bob shares: it is asked by REST, and given values only.
+
         Args:
             limit: seconds that each of its tasks may take; then the process that carries it out is killed and
                 the task fails with TimedOut. A call that waits is carried out by a child process for that.
         """
+        if name.startswith("@"):
+            from omegaml.runtime.shared import SharedModel
+
+            return SharedModel(self._om, name, limit)
         return RuntimeModel(self, name, limit)
 
     def ping(self, *, async_: bool = False, timeout: float | None = 10.0) -> dict[str, Any]:

@@ -380,6 +380,10 @@ class Store:
                 raise Corrupt(f"{self.noun} {asked.name!r}: {error.message}", hint=error.hint) from error
         raise Conflict(f"{self.noun} {asked.name!r} is being replaced all the time", hint="try again")
 
+    def __getitem__(self, name: str) -> Any:
+        """Return the object: `om.datasets["sales"]`."""
+        return self.get(name)
+
     def getl(
         self, name: str, *, version: int | str | None = None, q: Q | None = None, **filters: Any
     ) -> LazyFrame | LazyRows:

@@ -76,6 +76,11 @@ class Asked:
     @classmethod
     def parse(cls, text: str) -> Asked:
         m = _ASKED.fullmatch(text) if isinstance(text, str) else None
+        if isinstance(text, str) and text.startswith("@"):
+            raise InvalidInput(
+                f"{text!r} is another's: this cannot be done with it",
+                hint="get, put or ask it, or copy it first",
+            )
         if m is None:
             raise InvalidInput(
                 f"{text!r} cannot be read as a name", hint="name, name[a,b], name[^a], name@tag or name^"

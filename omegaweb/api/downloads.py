@@ -15,9 +15,12 @@ import pyarrow.parquet as pq
 from django.http import StreamingHttpResponse
 from rest_framework.renderers import JSONRenderer
 
-from omegaml.batches import TEXT, Batches
+from omegaml import tablestream
+from omegaml.batches import TEXT, Batches, batches
 from omegaml.errors import NotStorable
+from omegaml.frame import LazyFrame
 from omegaml.jsonvalues import dumps, plain
+from omegaml.rowframe import LazyRows
 
 CSV = "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -29,6 +32,10 @@ class _Bulk(JSONRenderer):
 
     charset = None
     write: Callable[[Batches], Iterator[bytes]]
+
+    def pieces(self, lazy: LazyFrame | LazyRows) -> Iterator[bytes]:
+        """What a lazy frame reads in this format."""
+        return self.write(batches(lazy))
 
 
 def _csv(batches: Batches) -> Iterator[bytes]:
@@ -77,7 +84,17 @@ class Parquet(_Bulk):
     media_type, format, write = PARQUET, "parquet", staticmethod(_parquet)
 
 
-RENDERERS = (JSONRenderer, Csv, Arrow, Parquet)
+class Exact(_Bulk):
+    """Tables as `omegaml` itself reads them: they come back as they were put."""
+
+    media_type, format = tablestream.MEDIA_TYPE, "table"
+
+    def pieces(self, lazy: LazyFrame | LazyRows) -> Iterator[bytes]:
+        return tablestream.write(lazy)
+
+
+WHOLE = (Csv, Arrow, Parquet, Exact)
+RENDERERS = (JSONRenderer, *WHOLE)
 
 
 def stream(

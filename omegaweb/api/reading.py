@@ -12,7 +12,6 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from omegaml.batches import batches
 from omegaml.errors import InvalidInput
 from omegaml.jsonvalues import plain
 from omegaml.metadata import Metadata
@@ -90,12 +89,14 @@ def read(request: Request, name: str) -> HttpResponseBase:
             cursor.check(lazy, meta.name)
             lazy = lazy.upto(cursor.size)
         renderer = request.accepted_renderer
-        if not isinstance(renderer, downloads.Csv | downloads.Arrow | downloads.Parquet):
+        if not isinstance(renderer, downloads.WHOLE):
             return Response(_page(request, at.shown(meta), lazy, cursor))
+        if isinstance(renderer, downloads.Exact) and is_sorted(request.query_params):
+            raise InvalidInput("sort does not go with this format", hint="sort what you have read")
         lazy = _cut(request, lazy if cursor is None else cursor.rest(lazy))
         if request.method == "HEAD":
             return HttpResponse(content_type=renderer.media_type)
-        pieces = renderer.write(batches(lazy))
+        pieces = renderer.pieces(lazy)
         filename = f"{Asked.parse(name).name}.{renderer.format}"
         return downloads.stream(pieces, renderer.media_type, filename, until.pop_all())
 

@@ -9,6 +9,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 
+from omegaml.tablestream import MEDIA_TYPE
 from omegaweb.api.bodies import ORIENTS
 from omegaweb.api.downloads import ARROW, CSV, PARQUET
 
@@ -160,7 +161,7 @@ def failures(*statuses: int) -> dict[int, OpenApiResponse]:
     return {status: OpenApiResponse(Error) for status in (400, 401, 403, *statuses, 429, 503)}
 
 
-BULK = {(200, media_type): OpenApiTypes.BINARY for media_type in (CSV, ARROW, PARQUET)}
+BULK = {(200, media_type): OpenApiTypes.BINARY for media_type in (CSV, ARROW, PARQUET, MEDIA_TYPE)}
 BODIES = {
     "application/json": RowsBody,
     CSV: OpenApiTypes.BINARY,

@@ -1,0 +1,228 @@
+"""Objects of others, as `@bob/sales`, and what one shares oneself: all by the REST API (`omegaml.rest`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from omegaml.errors import InvalidInput, NotFound, NotStorable, Unavailable
+from omegaml.metadata import Metadata
+from omegaml.store import Store
+
+if TYPE_CHECKING:
+    from omegaml.config import Config
+    from omegaml.query import Q
+
+FILE = "application/octet-stream"
+ARROW = "application/vnd.apache.arrow.stream"
+_LISTS = ("in", "nin", "between")
+# what the route takes for something else: such a column is asked for with its operator
+_NO_COLUMNS = frozenset(
+    ("name", "columns", "sort", "limit", "offset", "cursor", "orient", "format", "count", "append", "version")
+)
+
+
+def is_shared(name: Any) -> bool:
+    """Whether a name is one of an object of somebody else: none of one's own begins so."""
+    return isinstance(name, str) and name.startswith("@")
+
+
+class Remote:
+    """The REST routes of one kind of objects (dataset, model), for the account and bucket of `config`."""
+
+    def __init__(self, config: Config, bucket: str, noun: str) -> None:
+        self._config, self._bucket, self._noun = config, bucket, noun
+
+    def call(self, method: str, route: str, data: Any = None, *, accept: str = "", **how: Any) -> Any:
+        """Call a route, as `dataset/@bob/sales/`; return the answer. Raises as `omegaml.rest.call`."""
+        from omegaml import rest
+
+        if not all(self._config.get(f"OMEGA_{part}") for part in ("RESTAPI_URL", "USERID", "APIKEY")):
+            raise Unavailable(
+                "sharing goes by REST, and this context names no account: OMEGA_RESTAPI_URL, OMEGA_USERID "
+                "and OMEGA_APIKEY",
+                hint="omegacli init",
+            )
+        headers = {"Bucket": self._bucket, **({"Accept": accept} if accept else {}), **how.pop("headers", {})}
+        return rest.call(self._config, method, route, data, headers=headers, **how)
+
+    def route(self, name: str, rest: str = "", query: Iterable[tuple[str, Any]] = ()) -> str:
+        """The route of an object, or of a verb on it."""
+        asked = urlencode([*query])
+        return f"{self._noun}/{quote(name, safe='/@')}/{rest}" + (f"?{asked}" if asked else "")
+
+    # --- grants
+
+    def grant(self, name: str, userid: str, right: str) -> dict[str, Any]:
+        route = self.route(name, "grant/")
+        return dict(self.call("PUT", route, {"userid": userid, "right": right}).json())
+
+    def revoke(self, name: str, userid: str) -> None:
+        self.call("DELETE", self.route(name, "grant/", [("userid", userid)]))
+
+    def grants(self, name: str) -> list[dict[str, Any]]:
+        return list(self.call("GET", self.route(name, "grant/")).json()["objects"])
+
+    def held(self) -> list[dict[str, Any]]:
+        """What others share with this account, of this kind or as whole buckets."""
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = self.call("GET", f"grant/?limit=500&offset={len(found)}").json()
+            found += answer["objects"]
+            if not answer["meta"]["next"]:
+                return [grant for grant in found if grant["kind"] in (self._noun, "bucket")]
+
+    # --- datasets
+
+    def get(self, name: str, query: Iterable[tuple[str, Any]], as_: str | None) -> Any:
+        """Return a table as it was put, or the bytes of a file."""
+        from omegaml import rest, tablestream
+
+        answer = self.call(
+            "GET", self.route(name, query=query), accept=f"{tablestream.MEDIA_TYPE}, */*;q=0.1", stream=True
+        )
+        kind = answer.headers.get("Content-Type", "")
+        if kind.startswith(tablestream.MEDIA_TYPE):
+            return tablestream.read(rest.pieces(answer), as_)
+        if kind.startswith(FILE):
+            return b"".join(rest.pieces(answer))
+        answer.close()
+        raise InvalidInput(
+            f"{name!r} is neither a table nor a file, and is shared as JSON only",
+            hint=f"omegacli api GET {self.route(name)}",
+        )
+
+    def metadata(self, name: str) -> Metadata:
+        answer = self.call("GET", self.route(name, query=[("limit", 0)]), stream=True)
+        with answer:
+            about: Mapping[str, Any] = {"kind": "python.file", "meta": {}}
+            if not answer.headers.get("Content-Type", "").startswith(FILE):
+                about = answer.json()
+        rows = (about.get("meta") or {}).get("total_count")
+        known = {} if rows is None else {"rows": rows}
+        return Metadata(name, self._bucket, "data/", about["kind"], kind_meta=known)
+
+    def put(self, obj: Any, name: str, append: bool) -> Metadata:
+        """Store a table as another's dataset. It travels as Arrow, which keeps the index and usual dtypes."""
+        body = _arrow(obj)
+        route = self.route(name, query=[("append", int(append))])
+        said = self.call("PUT", route, body=body, headers={"Content-Type": ARROW}).json()
+        known = {"rows": said["rows"], "bytes": said["bytes"]}
+        return Metadata(name, self._bucket, "data/", said["kind"], version=said["version"], kind_meta=known)
+
+
+class Shared(Store):
+    """A store whose objects can be shared."""
+
+    def __init__(self, db: Any, bucket: str, prefix: str, config: Config) -> None:
+        super().__init__(db, bucket, prefix)
+        self.remote = Remote(config, bucket, self.noun)
+
+    def grant(self, name: str, userid: str, right: str = "read") -> dict[str, Any]:
+        """Let another account read an object, or also write it (`right="write"`, datasets only).
+
+        Returns: `{owner, userid, kind, bucket, name, right, granted, resource_uri}`.
+        Raises: NotFound (the object), InvalidInput (there is nobody of that userid), Unavailable (no REST).
+        """
+        return self.remote.grant(name, userid, right)
+
+    def revoke(self, name: str, userid: str) -> None:
+        """Take a grant back. Raises NotFound where there is none."""
+        self.remote.revoke(name, userid)
+
+    def grants(self, name: str) -> list[dict[str, Any]]:
+        """Return who may use an object, as `grant` does. Raises NotFound."""
+        return self.remote.grants(name)
+
+    def shared(self) -> list[dict[str, Any]]:
+        """Return what others share with this account, as `grant` does; a bucket has its own name there."""
+        return self.remote.held()
+
+
+class Datasets(Shared):
+    """The account's own datasets; `@bob/sales` is one that bob shares, which get, put and metadata reach."""
+
+    def get(
+        self,
+        name: str,
+        *,
+        version: int | str | None = None,
+        columns: Iterable[str] | None = None,
+        as_: str | None = None,
+        limit: int | None = None,
+        q: Q | None = None,
+        **filters: Any,
+    ) -> Any:
+        if not is_shared(name):
+            return super().get(name, version=version, columns=columns, as_=as_, limit=limit, q=q, **filters)
+        if version is not None:
+            raise InvalidInput(f"{name!r}: versions stay their owner's", hint="leave the version out")
+        if q is not None:
+            raise InvalidInput(f"{name!r}: a Q does not travel", hint="give filters by keyword: x__gt=5")
+        query: list[tuple[str, Any]] = [("columns", label) for label in columns or ()]
+        query += [] if limit is None else [("limit", limit)]
+        for key, value in filters.items():
+            query += _filter(key, value)
+        return self.remote.get(name, query, as_)
+
+    def put(self, obj: Any, name: str, *, append: bool = False, **how: Any) -> Metadata:
+        if not is_shared(name):
+            return super().put(obj, name, append=append, **how)
+        given = [key for key, value in how.items() if value is not None and (key, value) != ("replace", True)]
+        if given:
+            raise InvalidInput(f"{name!r}: {given[0]} is for datasets of one's own", hint="leave it out")
+        return self.remote.put(obj, name, append)
+
+    def metadata(self, name: str, version: int | str | None = None) -> Metadata:
+        if is_shared(name) and version is None:
+            return self.remote.metadata(name)
+        return super().metadata(name, version)
+
+    def exists(self, name: str) -> bool:
+        if not is_shared(name):
+            return super().exists(name)
+        try:
+            self.remote.metadata(name)
+        except NotFound:
+            return False
+        return True
+
+
+def _filter(key: str, value: Any) -> list[tuple[str, str]]:
+    """A condition as the route takes it."""
+    operator = key.rpartition("__")[2]
+    key = f"{key}__eq" if key in _NO_COLUMNS else key
+    if operator in _LISTS and isinstance(value, list | tuple | set):
+        texts = [_text(key, item) for item in value]
+        # given once it would be taken apart at its commas
+        return [(key, text) for text in (texts * 2 if len(texts) == 1 else texts)]
+    return [(key, _text(key, value))]
+
+
+def _text(key: str, value: Any) -> str:
+    if value is None:
+        raise InvalidInput(f"filter {key} is None", hint=f"{key.partition('__')[0]}__isnull=True")
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _arrow(obj: Any) -> bytes:
+    import pandas as pd
+    import pyarrow as pa
+
+    if isinstance(obj, pd.Series):
+        obj = obj.to_frame(name="value" if obj.name is None else obj.name)
+    if hasattr(obj, "to_arrow"):
+        obj = obj.to_arrow()
+    try:
+        table = pa.Table.from_pandas(obj) if isinstance(obj, pd.DataFrame) else obj
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise NotStorable(f"the table does not fit into Arrow: {' '.join(str(error).split())}") from None
+    if not isinstance(table, pa.Table):
+        raise InvalidInput(f"a {type(obj).__name__} is no table", hint="put a frame")
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
