@@ -61,7 +61,7 @@ class Field:
         offsets = self._offsets()
         lengths = np.where(valid, np.diff(offsets)[at], 0)
         ends = np.concatenate(([0], np.cumsum(lengths)))
-        data = self.data[_spans(offsets[:-1][at], lengths)]  # type: ignore[index]
+        data = self.data[spans(offsets[:-1][at], lengths)]  # type: ignore[index]
         return Field(self.name, tags, data=data, offsets=ends, valid=valid)
 
     def slice(self, start: int, stop: int) -> Field:
@@ -169,7 +169,7 @@ def _bytes_of(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values).view(np.uint8).reshape(len(values), values.dtype.itemsize)
 
 
-def _spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Positions `starts[i] .. starts[i] + lengths[i]` of all rows, one after another."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
@@ -217,8 +217,8 @@ def _fill_field(out: np.ndarray, at: np.ndarray, field: Field, head: bytes) -> N
     data = field.data
     assert data is not None
     # Without nulls the text lies back to back already, in the order it is needed.
-    source = data if field.valid is None else data[_spans(starts, lengths)]
-    out[_spans(value, lengths)] = source
+    source = data if field.valid is None else data[spans(starts, lengths)]
+    out[spans(value, lengths)] = source
 
 
 def _scatter(out: np.ndarray, at: np.ndarray, values: np.ndarray) -> None:

@@ -15,12 +15,14 @@ from typing import Any
 import bson
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from omegaml.backends import rowbson
+from omegaml.backends import rowbson, rowread
 from omegaml.backends.base import Rows, check_type
 from omegaml.backends.cells import INLINE_LEVELS, decode, encode, tag, untag
 from omegaml.backends.columnar.types import ColumnType
 from omegaml.backends.columnar.values import freqs_of, index_doc, index_from_doc, levels_of, row_index
+from omegaml.backends.rowread import Column
 from omegaml.backends.rowtypes import (
     COLUMNAR,
     column_type,
@@ -292,25 +294,23 @@ def _batches(
 
 def _decode(payload: Rows) -> pd.DataFrame:
     meta = payload.meta
-    documents = [document for buffer, _ in payload.batches(0) for document in rowbson.documents(buffer)]
-    if documents and ROWID in documents[0]:
-        row_ids = np.fromiter((document[ROWID] for document in documents), np.int64, len(documents))
-        order = np.argsort(row_ids, kind="stable")
-        if not np.array_equal(order, np.arange(len(order))):
-            documents, row_ids = [documents[i] for i in order], row_ids[order]
-    else:
-        row_ids = np.arange(len(documents), dtype=np.int64)
+    blocks = [block for buffer, offsets in payload.batches(0) for block in rowread.columns(buffer, offsets)]
     exact = meta.get("omega") or {}
     own, names, types = labels(meta), data_fields(meta), exact.get("types")
     take = meta.get("take")
     positions = list(range(len(names))) if take is None else list(take)
-    arrays: list[Any] = []
-    for i in positions:
-        cells = [document.get(names[i]) for document in documents]
-        arrays.append(
-            restore(cells, types[i]) if types else from_stock_dtype(meta["dtypes"][names[i]], cells)
-        )
-    index = _row_index(meta, documents, row_ids)
+    row_ids = _row_ids(blocks)
+    order = None if meta.get("as_found") else np.argsort(row_ids, kind="stable")
+    if order is not None and np.array_equal(order, np.arange(len(order))):
+        order = None
+
+    def column(field: str, spec: Any) -> Any:
+        parts = _parts(blocks, field)
+        found = restore(parts, spec) if types else from_stock_dtype(spec, parts)
+        return found if order is None else found.take(order)
+
+    arrays = [column(names[i], types[i] if types else meta["dtypes"][names[i]]) for i in positions]
+    index = _row_index(meta, blocks, row_ids if order is None else row_ids[order], order)
     series = {
         k: pd.Series(array, index=index, dtype=array.dtype, copy=False) for k, array in enumerate(arrays)
     }
@@ -323,32 +323,52 @@ def _decode(payload: Rows) -> pd.DataFrame:
     return frame
 
 
-def _row_index(meta: Meta, documents: Sequence[Mapping[str, Any]], row_ids: np.ndarray) -> pd.Index:
+def _parts(blocks: Sequence[tuple[int, Mapping[str, Column]]], field: str) -> list[Column]:
+    return [found[field] if field in found else pa.nulls(rows) for rows, found in blocks]
+
+
+def _row_ids(blocks: Sequence[tuple[int, Mapping[str, Column]]]) -> np.ndarray:
+    rows = sum(count for count, _ in blocks)
+    if not blocks or ROWID not in blocks[0][1]:
+        return np.arange(rows, dtype=np.int64)
+    return np.asarray(from_stock_dtype("int64", _parts(blocks, ROWID)), np.int64)
+
+
+def _row_index(
+    meta: Meta,
+    blocks: Sequence[tuple[int, Mapping[str, Column]]],
+    row_ids: np.ndarray,
+    order: np.ndarray | None,
+) -> pd.Index:
     exact = (meta.get("omega") or {}).get("index")
     fields = index_fields(meta)
     if exact is not None and "range" in exact:
         start, step = exact["range"]
         at = _positions(meta["omega"]["parts"], row_ids)
         name = untag(from_text(exact["names"][0]))
-        if len(at) and at[-1] - at[0] != len(at) - 1:
+        if (np.diff(at) != 1).any():
             return pd.Index(start + step * at, name=name)
         first = start + step * int(at[0]) if len(at) else start
         return pd.RangeIndex(first, first + step * len(at), step, name=name)
-    columns = [[document.get(field) for document in documents] for field in fields]
-    if exact is not None:
-        arrays = [restore(cells, spec) for cells, spec in zip(columns, exact["levels"], strict=True)]
-        freqs = exact.get("freq") if len(documents) == meta["rows"] else None
-        return row_index(
-            arrays, [untag(from_text(name)) for name in exact["names"]], freqs or (), exact["multi"]
-        )
-    if not fields:
-        return pd.RangeIndex(len(documents))
-    arrays = [
-        from_stock_dtype(meta["dtypes"].get(f, "object"), c) for f, c in zip(fields, columns, strict=True)
-    ]
-    idx_meta = meta.get("idx_meta") or {}
-    names = list(idx_meta.get("names") or [None] * len(fields))
-    return row_index(arrays, names, (), len(fields) > 1)
+    if exact is None and not fields:
+        return pd.RangeIndex(len(row_ids))
+    parts = [_parts(blocks, field) for field in fields]
+    if exact is None:
+        dtypes = [meta["dtypes"].get(field, "object") for field in fields]
+        arrays = [from_stock_dtype(dtype, part) for dtype, part in zip(dtypes, parts, strict=True)]
+        names = list((meta.get("idx_meta") or {}).get("names") or [None] * len(fields))
+        freqs, is_multi = (), len(fields) > 1
+    else:
+        arrays = [restore(part, spec) for part, spec in zip(parts, exact["levels"], strict=True)]
+        names, is_multi = [untag(from_text(name)) for name in exact["names"]], exact["multi"]
+        is_whole = len(row_ids) == meta["rows"] and not (np.diff(row_ids) < 0).any()
+        freqs = (exact.get("freq") if is_whole else None) or ()
+    return row_index(arrays if order is None else [a.take(order) for a in arrays], names, freqs, is_multi)
+
+
+def row_numbers(buffer: Any, offsets: Sequence[int]) -> np.ndarray:
+    """The numbers of rows that were read, in the order in which they lie there."""
+    return _row_ids([*rowread.columns(buffer, offsets, only=(ROWID,))])
 
 
 def _positions(parts: Sequence[Sequence[int]], row_ids: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What a pandas column is in BSON, and how it comes back exactly.
 
 `store` turns the values of a column or index level into a field of the row documents and a BSON-able
-description of its dtype, the one of the columnar format; `restore` turns decoded cells and that description
+description of its dtype, the one of the columnar format; `restore` turns what was read and that description
 into an array equal to the one stored. Datetimes are kept in whole milliseconds, which is all that BSON has.
 """
 
@@ -11,12 +11,13 @@ import base64
 import datetime
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from bson.int64 import Int64
 
 from omegaml.backends import rowbson
@@ -24,6 +25,7 @@ from omegaml.backends.cells import tag_tz
 from omegaml.backends.columnar.types import ColumnType, bare, type_of
 from omegaml.backends.columnar.values import from_arrow, index_from_doc
 from omegaml.backends.rowbson import Field
+from omegaml.backends.rowread import Column, cells
 from omegaml.errors import NotStorable
 
 Spec = dict[str, Any]
@@ -92,9 +94,68 @@ def _field(label: str, values: Any, type_: ColumnType) -> Field:
     raise NotStorable(f"column {label}: the rows format cannot keep dtype {values.dtype}", hint=COLUMNAR)
 
 
-def restore(cells: Sequence[Any], spec: Spec) -> Any:
-    """Return the array that `store` was given, from its decoded cells."""
+def restore(parts: Sequence[Column], spec: Spec) -> Any:
+    """Return the array that `store` was given, from what was read of it, in parts that follow each other."""
     type_ = column_type(spec)
+    try:
+        found = _at_once(parts, type_) if parts else None
+    except pa.ArrowException:  # a number that the column's type does not hold, categories of several types
+        found = None
+    return _one_by_one([cell for part in parts for cell in cells(part)], type_) if found is None else found
+
+
+def _at_once(parts: Sequence[Column], type_: ColumnType) -> Any:
+    """The array if all cells are of the BSON type that `store` gives them, else None."""
+    p, rows = type_.params, sum(map(len, parts))
+    match type_.kind:
+        case "object":
+            found = _all(parts, pa.large_string())
+            return found and np.concatenate([part.to_numpy(False) for part in found])
+        case "string":
+            found = _all(parts, pa.large_string())
+        case "number" | "masked":
+            is_masked = type_.kind == "masked"
+            dtype = _masked(p).numpy_dtype if is_masked else np.dtype(p["dtype"])
+            stored = {"b": pa.bool_(), "f": pa.float64()}.get(dtype.kind, pa.int64())
+            found = _all(parts, stored, nulls=is_masked)
+            if found and dtype.kind in "iu":
+                found = [part.cast(pa.from_numpy_dtype(dtype)) for part in found]
+        case "datetime" | "datetime_tz":
+            found = _all(parts, pa.timestamp("ms"))
+            if found:
+                moments = [part.to_numpy(False).astype(f"M8[{p['unit']}]") for part in found]
+                found = [pa.array(part.view(np.int64)) for part in moments]
+        case "timedelta" | "period":
+            found = _all(parts, pa.int64())
+            found = found and [part.fill_null(_NAT) for part in found]
+        case "category":
+            return _categorical(parts, index_from_doc(p["categories"]), p["ordered"])
+        case _:
+            return None
+    return found and from_arrow(found, type_, rows)
+
+
+def _categorical(parts: Sequence[Column], categories: pd.Index, ordered: bool) -> Any:
+    known = pa.array(stored_cells(categories))
+    known = known.cast(pa.large_string()) if known.type == pa.string() else known
+    found = _all(parts, known.type) if known.type in (pa.large_string(), pa.int64()) else None
+    if found is None:
+        return None
+    codes = [pc.index_in(part, known, skip_nulls=True).fill_null(-1).to_numpy(False) for part in found]
+    return pd.Categorical.from_codes(np.concatenate(codes), dtype=pd.CategoricalDtype(categories, ordered))
+
+
+def _all(parts: Sequence[Column], type_: pa.DataType, nulls: bool = True) -> list[pa.Array] | None:
+    """The parts if all of them are of a type, or all null."""
+    found = []
+    for part in parts:
+        if isinstance(part, list) or part.type not in (type_, pa.null()) or (part.null_count and not nulls):
+            return None
+        found.append(part.cast(type_))
+    return found
+
+
+def _one_by_one(cells: Sequence[Any], type_: ColumnType) -> Any:
     p, rows = type_.params, len(cells)
     match type_.kind:
         case "number":
@@ -102,7 +163,7 @@ def restore(cells: Sequence[Any], spec: Spec) -> Any:
         case "object":
             return objects(cells)
         case "masked":
-            dtype: Any = pd.api.types.pandas_dtype(p["dtype"])
+            dtype = _masked(p)
             mask = np.fromiter((cell is None for cell in cells), bool, rows)
             data = np.array([0 if cell is None else cell for cell in cells], dtype.numpy_dtype)
             return dtype.construct_array_type()(data, mask)
@@ -119,6 +180,10 @@ def restore(cells: Sequence[Any], spec: Spec) -> Any:
             codes = np.fromiter((place.get(_key(cell), -1) for cell in cells), np.int64, rows)
             return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(categories, p["ordered"]))
     raise NotStorable(f"unknown column type {type_.kind!r} in the rows format")
+
+
+def _masked(params: Mapping[str, Any]) -> Any:
+    return pd.api.types.pandas_dtype(params["dtype"])
 
 
 def stored_cells(values: Any) -> list[Any]:
@@ -152,15 +217,15 @@ def stock_type(name: str) -> ColumnType | None:
         return None
 
 
-def from_stock_dtype(name: str, cells: Sequence[Any]) -> Any:
+def from_stock_dtype(name: str, parts: Sequence[Column]) -> Any:
     """The array for a column of which only the dtype's name is known; `object` where it does not fit."""
     type_ = stock_type(name)
     try:
-        if type_ is None:
-            return objects(cells)
-        return restore(cells, type_.to_doc())
+        if type_ is not None:
+            return restore(parts, type_.to_doc())
     except (TypeError, ValueError, OverflowError, NotStorable):
-        return objects(cells)
+        pass
+    return objects([cell for part in parts for cell in cells(part)])
 
 
 def objects(cells: Sequence[Any]) -> np.ndarray:

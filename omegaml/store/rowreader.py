@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pymongo.errors import OperationFailure
 
-from omegaml.backends import rowbson
 from omegaml.backends.base import Backend, Rows
-from omegaml.backends.rows import ROWID, Field, compared_field, data_fields, index_fields, joined, labels
+from omegaml.backends.rows import (
+    ROWID,
+    Field,
+    compared_field,
+    data_fields,
+    index_fields,
+    joined,
+    labels,
+    row_numbers,
+)
 from omegaml.mongo import translated
 from omegaml.query import Labels
 from omegaml.store.base import stale
@@ -150,13 +158,9 @@ class RowsReader:
 
     def _made(self, batch: bytes, columns: Sequence[int]) -> tuple[np.ndarray, Any]:
         offsets = offsets_of(batch)
-        payload = Rows(len(offsets) - 1, lambda start: [(memoryview(batch), offsets)], self._with(columns))
-        made = self._backend.decode(payload, self._format)
-        # decoding puts rows into the order of their numbers
-        numbers = np.array([document.get(ROWID, i) for i, document in enumerate(rowbson.documents(batch))])
-        if (np.diff(numbers) > 0).all():
-            return numbers, made
-        return numbers, made.iloc[np.argsort(np.argsort(numbers, kind="stable"), kind="stable")]
+        meta = {**self._with(columns), "as_found": True}
+        payload = Rows(len(offsets) - 1, lambda start: [(memoryview(batch), offsets)], meta)
+        return row_numbers(batch, offsets), self._backend.decode(payload, self._format)
 
     def _with(self, columns: Sequence[int]) -> dict[str, Any]:
         return {**self._meta, "take": list(columns)}
