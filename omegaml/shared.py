@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from omegaml.errors import InvalidInput, NotFound, NotStorable, Unavailable
+from omegaml.errors import Forbidden, InvalidInput, NotFound, NotStorable, Unavailable
 from omegaml.metadata import Metadata
 from omegaml.store import Store
 
@@ -178,6 +178,11 @@ class Datasets(Shared):
         if is_shared(name) and version is None:
             return self.remote.metadata(name)
         return super().metadata(name, version)
+
+    def drop(self, name: str, *, missing_ok: bool = False) -> bool:
+        if is_shared(name):
+            raise Forbidden(f"only its owner deletes dataset {name!r}", hint="ask for it")
+        return super().drop(name, missing_ok=missing_ok)
 
     def exists(self, name: str) -> bool:
         if not is_shared(name):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from omegacli import answers, archive, connect, console, formats, literals, transfer
+from omegacli import answers, archive, connect, console, formats, literals, sharing, transfer
 from omegaml.errors import Conflict, InvalidInput, NotFound, OmegaError, Partial
 
 if TYPE_CHECKING:
@@ -40,8 +40,12 @@ def list_(
     hidden: Annotated[
         bool, typer.Option("--hidden", help="Also those whose name begins with . or _.")
     ] = False,
+    shared: sharing.SharedOnly = False,
 ) -> None:
     """List datasets."""
+    if shared:
+        sharing.held(connect.omega().datasets, pattern)
+        return
     found = connect.omega().datasets.find(pattern, regexp=regexp, hidden=hidden)
     console.show("datasets.list", [meta.to_dict() for meta in found], columns=_LIST)
 
@@ -267,6 +271,24 @@ def rename(name: Name, new: Annotated[str, typer.Argument(help="The new name.")]
     store.rename(name, new)
     console.show("datasets.rename", {"name": name, "new": new}, text="")
     console.say(f"renamed {name} to {new}")
+
+
+@app.command()
+def grant(name: Name, to: sharing.To, right: sharing.Right = "read") -> None:
+    """Let another account use dataset NAME."""
+    sharing.grant(connect.omega().datasets, name, to, right)
+
+
+@app.command()
+def revoke(name: Name, to: sharing.To) -> None:
+    """Share dataset NAME with an account no more."""
+    sharing.revoke(connect.omega().datasets, name, to)
+
+
+@app.command()
+def grants(name: Name) -> None:
+    """List who may use dataset NAME."""
+    sharing.grants(connect.omega().datasets, name)
 
 
 @app.command("export")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from omegacli import answers, connect, console, literals, transfer
+from omegacli import answers, connect, console, literals, sharing, transfer
 from omegaml.errors import Conflict, InvalidInput, NotFound, NotStorable, OmegaError, Unavailable
 
 if TYPE_CHECKING:
@@ -44,8 +44,12 @@ def list_(
     hidden: Annotated[
         bool, typer.Option("--hidden", help="Also those whose name begins with . or _.")
     ] = False,
+    shared: sharing.SharedOnly = False,
 ) -> None:
     """List models."""
+    if shared:
+        sharing.held(connect.omega().models, pattern)
+        return
     found = connect.omega().models.find(pattern, regexp=regexp, hidden=hidden)
     rows = [meta.to_dict() for meta in found]
     console.show("models.list", rows, columns=["name", "kind", "version", "bytes", "modified"])
@@ -159,6 +163,24 @@ def promote(
     store.promote(name, number, tag)
     console.show("models.promote", {"name": name, "version": number, "tag": tag}, text="")
     console.say(f"{name}@{tag} is version {number}")
+
+
+@app.command()
+def grant(name: Own, to: sharing.To, right: sharing.Right = "read") -> None:
+    """Let another account use model NAME."""
+    sharing.grant(connect.omega().models, name, to, right)
+
+
+@app.command()
+def revoke(name: Own, to: sharing.To) -> None:
+    """Share model NAME with an account no more."""
+    sharing.revoke(connect.omega().models, name, to)
+
+
+@app.command()
+def grants(name: Own) -> None:
+    """List who may use model NAME."""
+    sharing.grants(connect.omega().models, name)
 
 
 @app.command()

@@ -24,7 +24,7 @@ class Runtime:
     def model(self, name: str, *, limit: float | None = None) -> RuntimeModel:
         """Return the stored model `name` (`name@tag`, `name^` for versions), to be trained or asked.
 
-        `@bob/name` is one that bob shares: it is asked by REST, and given values only.
+        `@bob/name` is one that bob shares: it is asked by REST, and runs where bob's models do.
 
         Args:
             limit: seconds that each of its tasks may take; then the process that carries it out is killed and

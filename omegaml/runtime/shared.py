@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaml.errors import InvalidInput
 from omegaml.jsonvalues import plain
+from omegaml.runtime.inputs import target
 from omegaml.runtime.model import RuntimeModel
 from omegaml.shared import Remote
 
@@ -17,12 +18,14 @@ ASKS = ("predict", "predict_proba", "transform", "score", "decision_function")
 
 
 class SharedModel(RuntimeModel):
-    """As `RuntimeModel`, for values and waiting calls: X and Y travel as JSON, and so does the answer.
+    """As `RuntimeModel`, for waiting calls: X and Y travel as JSON, and so does the answer.
 
+    Names are those of the caller's own datasets (or shared ones), which are read here and sent as values.
     Numbers come back as arrays of the type that JSON tells: int64, float64, bool or text.
     """
 
     def __init__(self, om: Omega, name: str, limit: float | None = None) -> None:
+        self._om = om
         self._remote = Remote(om.config, om.bucket, "model")
         self._limit = limit
         self.name = name
@@ -40,14 +43,13 @@ class SharedModel(RuntimeModel):
         what = f"{action} of shared model {self.name!r}"
         if action not in ASKS:
             raise InvalidInput(f"{what}: only its owner does that", hint=f"what there is: {', '.join(ASKS)}")
-        if isinstance(X, str) or isinstance(Y, str):
-            raise InvalidInput(f"{what} takes values, not names of datasets", hint="get() the dataset first")
         given = [*(["result"] if result else []), *(["async_"] if async_ else []), *params]
         if given:
             raise InvalidInput(f"{what}: {given[0]} does not travel", hint="leave it out")
+        X, Y = (self._om.datasets.get(data) if isinstance(data, str) else data for data in (X, Y))
         body = _values(X)
         if Y is not None:
-            body["y"] = plain(_list(Y))
+            body["y"] = plain(_list(target(Y)))
         query = [] if self._limit is None else [("timeout", self._limit)]
         seconds = None if self._limit is None else self._limit + 30
         answer = self._remote.call(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from rest_framework.exceptions import Throttled
 
 from omegaml.errors import InvalidInput, NotFound
 from omegaml.metadata import COLLECTION
@@ -14,7 +13,7 @@ from omegaml.store import Store
 from omegaml.store.names import VERSIONS, Asked, check_bucket, is_hidden
 from omegaweb import audit, tenancy
 from omegaweb.accounts.models import User
-from omegaweb.api.throttling import counted, rest_of_minute
+from omegaweb.api.throttling import TooOften, counted, rest_of_minute
 from omegaweb.sharing.models import BUCKET, Grant, account, key
 
 STORES = {"dataset": "datasets", "model": "models"}
@@ -24,13 +23,14 @@ def give(request: Any, kind: str, bucket: str, name: str, userid: Any, right: st
     """Grant `right` on an object of the caller's own. Returns: the grant, and whether there was none before.
 
     Raises: NotFound (there is no such object), InvalidInput (it is hidden; there is nobody of that userid, or
-        it is the caller), Throttled (too many wrong userids in a minute).
+        it is the caller), TooOften (too many wrong userids in a minute).
     """
     id = own(request.user, kind, bucket, name)
     grantee = account(userid, request.user)
     if grantee is None:
         if not counted("refused", request.user.pk):  # nobody tries all names
-            raise Throttled(wait=rest_of_minute())
+            wait = max(1, round(rest_of_minute()))
+            raise TooOften("too many names were tried", f"wait {wait} seconds", after=wait)
         audit.record("grant.refused", request, object=label(kind, bucket, name), to=str(userid)[:40])
         if userid == request.user.username:
             raise InvalidInput("what is yours cannot be shared with yourself", hint="name another account")

@@ -227,7 +227,7 @@ def test_without_an_account_the_next_step_is_named(ann: Person, tmp_path: Path) 
 def test_what_is_not_shared_by_rest_is_refused_with_a_sentence(
     anns: Omega, what: Callable[[Omega], Any]
 ) -> None:
-    with pytest.raises((InvalidInput, NotFound)):
+    with pytest.raises((InvalidInput, NotFound, Forbidden)):
         what(anns)
 
 
@@ -277,8 +277,9 @@ def test_a_shared_model_is_asked_as_an_own_one(
         assert [n for n in om.datasets.list(hidden=True) if n.startswith(".temp")] == []
     with pytest.raises(InvalidInput, match="misses"):
         model.predict(x[["a"]])
-    with pytest.raises(InvalidInput, match="not names of datasets"):
-        model.predict("sales")
+    anns.datasets.put(x.assign(y=[1.0, 2.0, 3.0]), "mine")
+    np.testing.assert_allclose(model.predict("mine[a,b]"), line.predict(x))
+    assert model.score("mine[a,b]", "mine[y]") == pytest.approx(line.score(x, [1.0, 2.0, 3.0]))
     for how in ({"result": "r"}, {"async_": True}, {"return_std": True}):
         with pytest.raises(InvalidInput, match="does not travel"):
             model.predict(x, **how)
