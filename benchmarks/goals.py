@@ -103,6 +103,7 @@ LIMITS: dict[str, Limit] = {
     "config route / plain view": Limit(1.2, 1.2, measure="server"),
     "predict over REST, beyond the model": alone(5.0),
     "predict over REST": alone(228),  # what upstream's took, by its documentation
+    "predict by a task / one call": at_most(2.0),
     "predict over REST / MLflow's scoring server": Limit(aim=1.0),
     # so fast, or else within 1.5 times the reading in Python
     "download as Arrow, speed": Limit(150, 150, faster=True, unit="MB/s"),

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from benchmarks import mlflow
 from benchmarks.server import CACHE_GB, Server
 
 PACKAGES = ("pandas", "numpy", "pyarrow", "pymongo", "polars", "arcticdb", "pymongoarrow", "scikit-learn")
@@ -22,6 +23,7 @@ def facts(server: Server, folder: Path) -> list[tuple[str, str]]:
         ("system", f"{platform.system()} {platform.release()}, {platform.libc_ver()[0]}"),
         ("Python", platform.python_version()),
         ("packages", ", ".join(_packages())),
+        ("MLflow", mlflow.version() or "not installed"),
         ("MongoDB", f"{server.version}, one-member replica set, journal on, cache {CACHE_GB} GB, loopback"),
         ("load before the run", f"{os.getloadavg()[0]:.2f}"),
         ("day", f"{datetime.now(UTC):%Y-%m-%d}"),

@@ -22,6 +22,12 @@ def installed() -> bool:
     return PYTHON.exists()
 
 
+def version() -> str:
+    """The version that is installed; nothing where none is."""
+    found = PYTHON.parents[1].glob("lib/*/site-packages/mlflow-*.dist-info")
+    return next((path.name.split("-")[1].removesuffix(".dist") for path in found), "")
+
+
 @contextmanager
 def scoring_server(model: Any, folder: Path) -> Iterator[str]:
     """Serve a scikit-learn model as `mlflow models serve` does; yields where it takes requests."""
@@ -32,8 +38,8 @@ def scoring_server(model: Any, folder: Path) -> Iterator[str]:
     with socket.socket() as probe, (folder / "log").open("wb") as log:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-        subprocess.run([PYTHON, "-c", _SAVE, "model.joblib", "model"], check=True, stdout=log, **run)
-    argv = [PYTHON, "-m", "mlflow", "models", "serve", "--model-uri", "model", "--env-manager", "local"]
+        subprocess.run([str(PYTHON), "-c", _SAVE, "model.joblib", "model"], check=True, stdout=log, **run)
+    argv = [str(PYTHON), "-m", "mlflow", "models", "serve", "--model-uri", "model", "--env-manager", "local"]
     with (folder / "log").open("ab") as log:
         server = subprocess.Popen([*argv, "--host", "127.0.0.1", "--port", port], stdout=log, **run)
     try:
@@ -44,7 +50,7 @@ def scoring_server(model: Any, folder: Path) -> Iterator[str]:
         server.wait(60)
 
 
-def _await(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _await(server: subprocess.Popen[Any], url: str, log: Path) -> None:
     deadline = time.monotonic() + 120
     while True:
         try:

@@ -21,7 +21,9 @@ A ratio is the product's time divided by the other's, of medians on the clock; w
 the other way round. *Of minima* and *of CPU* are the same for the fastest round and for the CPU time of
 client and server together, which other work on the machine disturbs less. Goals are required, aims go beyond
 them; a line without either is for information. ArcticDB maps its file into memory and has no server in
-between: for numbers that do not compress it stays ahead.
+between: for numbers that do not compress it stays ahead. MLflow's scoring server has the one model in its own
+process, and knows no accounts, other models or versions; the product's predict over REST checks the key, asks
+whether the model is still the same, and runs it in a process that holds only the caller's rights.
 
 Run it again with `scripts/benchmark --write docs/benchmarks.md`; `scripts/benchmark frames cli` runs only
 these cases, `--quick` does everything with little data to see whether it works.

@@ -89,12 +89,14 @@ def _predict(bench: Bench, web: WebPlatform, person: Person) -> list[Line]:
 
     Beside it MLflow's scoring server with the same model, asked by the same client; it knows no accounts.
     """
+    from sklearn.ensemble import RandomForestRegressor
     from sklearn.linear_model import LinearRegression
 
     om = Omega(mongo_url=person.settings["OMEGA_MONGO_URL"])
     x = pd.DataFrame(np.random.default_rng(1).normal(size=(200, 4)), columns=list("abcd"))
     model = LinearRegression().fit(x, x.sum(axis=1))
     om.models.put(model, "m")
+    om.models.put(RandomForestRegressor(1500, random_state=1).fit(x, x.sum(axis=1)), "slow")
     om.close()
     folder = bench.new_folder()
     runner = WebRunner(web, folder)
@@ -126,6 +128,7 @@ def _predict(bench: Bench, web: WebPlatform, person: Person) -> list[Line]:
                     assert np.allclose(found, model.predict(row)), (name, found)
                     if n >= 0:
                         timings[name].samples.append(Sample(wall, client, 0.0))
+        later = _later(bench, web, session, body)
     finally:
         runner.stop()
     bench.timings += [("web: predict one row", timing) for timing in timings.values() if timing.samples]
@@ -135,7 +138,26 @@ def _predict(bench: Bench, web: WebPlatform, person: Person) -> list[Line]:
         alone("one row", "predict over REST, beyond the model", over, value=1e3 * added),
         alone("one row", "predict over REST", over),
         *against("one row", "predict over REST", timings, MLFLOW),
+        *later,
     ]
+
+
+def _later(bench: Bench, web: WebPlatform, session: requests.Session, body: dict[str, Any]) -> list[Line]:
+    """A model that takes some time, asked by a task that is waited for at its address, and by one call."""
+
+    def waited() -> None:
+        accepted = session.post(f"{web.url}/api/v1/model/slow/predict/?async=1", json=body)
+        task = session.get(f"{web.url}{accepted.headers['Location']}?wait=60").json()
+        assert task["status"] == "done", task
+
+    def called() -> None:
+        assert session.post(f"{web.url}/api/v1/model/slow/predict/", json=body).status_code == 200
+
+    bench.say("web: predict by a task")
+    ways = [Way("omega|ml", waited), Way("one call", called)]
+    timings = alternate(_Worker(web), bench.rounds(15), ways)
+    bench.timings += [("web: predict by a task", timing) for timing in timings.values()]
+    return against("forest", "predict by a task", timings, "one call")
 
 
 def _datasets(bench: Bench, web: WebPlatform, person: Person) -> list[Line]:

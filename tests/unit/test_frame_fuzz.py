@@ -140,6 +140,10 @@ def test_sorted_rows_are_those_of_pandas(frame, order, rows, size):
     start, stop = min(rows), max(rows)
     assert_frame_equal(ours[start:stop].get(), wanted.iloc[start:stop], check_index_type=False)
     assert_frame_equal(lazy(frame, size)[start:stop].get(), frame.iloc[start:stop], check_index_type=False)
+    numbers = [int(n) for part, _ in ours.numbered() for n in part]
+    for place, row in enumerate(numbers[start:stop], start):
+        rest = ours.after(row).head(3).get()
+        assert_frame_equal(rest, wanted.iloc[place + 1 : place + 4], check_index_type=False)
 
 
 @bounded(80)
