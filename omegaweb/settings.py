@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from omegaweb import configuration
@@ -28,6 +29,8 @@ WSGI_APPLICATION = "omegaweb.wsgi.application"
 FIXTURE_DIRS = [BASE_DIR / "fixtures"]
 USE_TZ = True
 TIME_ZONE = "UTC"
+USE_I18N = False  # one language, and dates as everywhere else on the platform
+DATETIME_FORMAT, DATE_FORMAT = "Y-m-d H:i", "Y-m-d"
 
 INSTALLED_APPS = [
     "omegaweb.accounts",  # before auth, whose createsuperuser it extends
@@ -43,7 +46,6 @@ INSTALLED_APPS = [
     "axes",
     "rest_framework",
     "drf_spectacular",
-    "drf_spectacular_sidecar",  # the pages of /api/docs/, as files of ours
     "omegaweb.audit",
     "omegaweb.sharing",
     "omegaweb.workers",
@@ -148,12 +150,22 @@ STORAGES = {
 
 CONSTANCE_SUPERUSER_ONLY = False  # the role administrator decides (accounts.models.User.has_perm)
 CONSTANCE_BACKEND = "constance.backends.database.DatabaseBackend"
+
+
+def _named(name: str, widget: str = "TextInput") -> dict[str, Any]:
+    """A widget that tells its name to who does not see the page: constance has no labels."""
+    return {"widget": f"django.forms.{widget}", "widget_kwargs": {"attrs": {"aria-label": name}}}
+
+
 CONSTANCE_ADDITIONAL_FIELDS = {
-    "broker_url": ["omegaweb.accounts.fields.BrokerUrlField", {"required": False}],
-    "host": ["omegaweb.accounts.fields.HostField", {}],
+    "broker_url": ["omegaweb.accounts.fields.BrokerUrlField", {"required": False, **_named("BROKER_URL")}],
+    "host": ["omegaweb.accounts.fields.HostField", _named("MONGO_HOST")],
     "signup": [
         "django.forms.fields.ChoiceField",
-        {"choices": [("open", "open"), ("invite", "by invitation"), ("closed", "closed")]},
+        {
+            "choices": [("open", "open"), ("invite", "by invitation"), ("closed", "closed")],
+            **_named("SIGNUP", "Select"),
+        },
     ],
 }
 CONSTANCE_CONFIG = {
@@ -204,8 +216,6 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["omegaweb.api.permissions.Viewer"],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
 LOGGING = {

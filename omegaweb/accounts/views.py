@@ -26,13 +26,17 @@ from omegaweb.accounts.models import ApiKey, Invitation, User
 from omegaweb.api.throttling import limited
 from omegaweb.roles import VIEWER
 
-sign_in = access(ANYBODY)(
-    limited(
-        auth.LoginView.as_view(
-            template_name="accounts/login.html", authentication_form=SignIn, redirect_authenticated_user=True
-        )
-    )
-)
+
+class _SignIn(auth.LoginView):
+    template_name = "accounts/login.html"
+    authentication_form = SignIn
+    redirect_authenticated_user = True
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(**kwargs, signup=config.SIGNUP == "open")
+
+
+sign_in = access(ANYBODY)(limited(_SignIn.as_view()))
 sign_out = access(ANYBODY)(auth.LogoutView.as_view())
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from django.urls import path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularAPIView
 
 from omegaweb import access
 from omegaweb.api import config, datasets, errors, grants, models, service, tasks, users, workers
+from omegaweb.dashboard import reference
 
 _NAME = r"(?P<name>[\s\S]+?)"  # a name may have / in it; one of our verbs in the end is none of it
 _MODELS = [
@@ -43,7 +44,6 @@ urlpatterns = [
     path("v1/dataset/<path:name>/statistics/", datasets.DatasetStatistics.as_view()),
     path("v1/dataset/<path:name>/", datasets.OneDataset.as_view()),
     path("schema/", access.access(access.REST)(SpectacularAPIView.as_view()), name="schema"),
-    # split: its script is a file of its own, as our content policy wants it
-    path("docs/", access.access(access.REST)(SpectacularSwaggerSplitView.as_view()), name="docs"),
+    path("docs/", reference.reference, name="docs"),
     re_path(r"^[\s\S]*$", access.access(access.ANYBODY)(errors.not_found)),
 ]
