@@ -192,6 +192,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["omegaweb.api.permissions.Nobody"],  # each view says who may
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["omegaweb.api.parsing.Json"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "omegaweb.api.negotiation.Negotiation",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "omegaweb.api.errors.answer",
     "UNAUTHENTICATED_USER": None,

@@ -9,7 +9,6 @@ from constance.signals import config_updated
 from constance.utils import get_values_for_keys
 from django.conf import settings
 from django.shortcuts import get_object_or_404
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
@@ -19,10 +18,12 @@ from rest_framework.views import APIView
 from omegaml import config as names
 from omegaweb import provision, roles
 from omegaweb.accounts.models import User
+from omegaweb.api import shapes
+from omegaweb.api import user_shapes as forms
 from omegaweb.api.permissions import ViewerOrWorker
 
-
 KEEP = 1.0  # seconds after which every process has seen that a setting was changed
+
 
 class Config(APIView):
     """The settings that `omegacli init` and `import omegaml` work with.
@@ -34,7 +35,7 @@ class Config(APIView):
     permission_classes = (ViewerOrWorker,)
 
     @extend_schema(
-        responses={200: OpenApiTypes.OBJECT},
+        responses={200: forms.ClientSettingsList, **shapes.failures(404)},
         parameters=[
             OpenApiParameter("user", description="another account's settings; administrators and workers"),
             OpenApiParameter("view", description="1: host names inside the cluster; administrators, workers"),
@@ -57,7 +58,6 @@ class Config(APIView):
         return response
 
 
-def client_settings(user: User, inside: bool = False) -> dict[str, Any]:
 class _Addresses:
     """The services' addresses as an administrator has set them.
 
@@ -83,6 +83,7 @@ _addresses = _Addresses()
 config_updated.connect(_addresses.forget)
 
 
+def client_settings(user: User, inside: bool = False) -> dict[str, Any]:
     """What a client of this account needs to know; `inside`: of a client in the cluster's own network."""
     shown = _addresses.get()
     return {

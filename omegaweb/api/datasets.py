@@ -49,7 +49,7 @@ class Datasets(_Bulk):
             ),
             shapes.parameter("name", "Answer as `dataset/<name>/` does."),
         ],
-        responses={(200, "application/json"): shapes.DatasetList, **shapes.failures()},
+        responses={(200, "application/json"): shapes.DatasetList, **shapes.failures(404, 406)},
     )
     def get(self, request: Request) -> HttpResponseBase:
         """List datasets. Temporary and hidden ones are left out."""

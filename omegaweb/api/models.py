@@ -71,7 +71,7 @@ class Models(APIView):
             shapes.parameter("sort", "name, kind, bytes, created or modified; `-` before it: downwards."),
             shapes.parameter("name", "Answer as `model/<name>/` does."),
         ],
-        responses={200: forms.ModelList, **shapes.failures()},
+        responses={200: forms.ModelList, **shapes.failures(404)},
     )
     def get(self, request: Request) -> Response:
         """List models. Hidden ones are left out."""
@@ -131,7 +131,7 @@ class Model(APIView):
         operation_id="model_store",
         parameters=shapes.HEADERS,
         request={"application/octet-stream": OpenApiTypes.BINARY},
-        responses={200: forms.WholeModel, 201: forms.WholeModel, **shapes.failures(413, 415)},
+        responses={200: forms.WholeModel, 201: forms.WholeModel, **shapes.failures(404, 413, 415)},
     )
     def put(self, request: Request, name: str) -> Response:
         """Store the file that `joblib.dump(model, file)` or `pickle.dump` wrote as the next version."""

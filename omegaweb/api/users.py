@@ -25,6 +25,8 @@ from omegaml.errors import Conflict, InvalidInput
 from omegaweb import audit, provision, roles
 from omegaweb.accounts.models import ApiKey, User
 from omegaweb.accounts.views import revoke
+from omegaweb.api import shapes
+from omegaweb.api import user_shapes as forms
 from omegaweb.api.permissions import Admin, Viewer
 
 PATH = "/api/v1/user/"
@@ -86,8 +88,8 @@ class Users(APIView):
 
     @extend_schema(
         operation_id="v1_user_list",
-        parameters=[OpenApiParameter("limit", int), OpenApiParameter("offset", int)],
-        responses=dict,
+        parameters=shapes.PAGING,
+        responses={200: forms.AccountList, **shapes.failures()},
     )
     def get(self, request: Request) -> Response:
         limit, offset = _number(request, "limit", 100, 1, MOST), _number(request, "offset", 0, 0, 10**9)
@@ -103,7 +105,7 @@ class Users(APIView):
         }
         return Response({"meta": meta, "objects": [_shown(user) for user in found[offset:after]]})
 
-    @extend_schema(request=NewAccount, responses={201: dict})
+    @extend_schema(request=NewAccount, responses={201: forms.Account, **shapes.failures(409, 413, 415)})
     def post(self, request: Request) -> Response:
         given = _valid(NewAccount(data=request.data))
         userid, password = given["userid"], given.get("password")
@@ -126,11 +128,11 @@ class OneUser(APIView):
 
     permission_classes = (Viewer,)
 
-    @extend_schema(responses=dict)
+    @extend_schema(responses={200: forms.Account, **shapes.failures(404)})
     def get(self, request: Request, userid: str) -> Response:
         return Response(_shown(_account(request, userid)))
 
-    @extend_schema(request=Changes, responses=dict)
+    @extend_schema(request=Changes, responses={200: forms.Account, **shapes.failures(404, 409, 413, 415)})
     def patch(self, request: Request, userid: str) -> Response:
         user = _account(request, userid)
         changes = _valid(Changes(data=request.data))
@@ -150,7 +152,9 @@ class OneUser(APIView):
             provision.provision(user)  # again, as it must be said where the services could not be told
         return Response(_shown(user))
 
-    @extend_schema(parameters=[OpenApiParameter("data", bool)], responses={204: None})
+    @extend_schema(
+        parameters=[OpenApiParameter("data", bool)], responses={204: None, **shapes.failures(404, 409)}
+    )
     def delete(self, request: Request, userid: str) -> Response:
         if not _is_admin(request):
             raise PermissionDenied
@@ -171,14 +175,14 @@ class Keys(APIView):
 
     permission_classes = (Viewer,)
 
-    @extend_schema(responses=dict)
+    @extend_schema(responses={200: forms.KeyList, **shapes.failures(404)})
     def get(self, request: Request, userid: str) -> Response:
         user = _account(request, userid)
         keys = [_shown_key(key) for key in user.keys.filter(revoked=None)]
         meta = {"limit": len(keys), "next": None, "offset": 0, "previous": None, "total_count": len(keys)}
         return Response({"meta": meta, "objects": keys})
 
-    @extend_schema(request=NewKey, responses={201: dict})
+    @extend_schema(request=NewKey, responses={201: forms.IssuedKey, **shapes.failures(404, 409, 413, 415)})
     def post(self, request: Request, userid: str) -> Response:
         user = _account(request, userid)
         if not user.is_active:
@@ -195,7 +199,7 @@ class OneKey(APIView):
 
     permission_classes = (Viewer,)
 
-    @extend_schema(responses={204: None})
+    @extend_schema(responses={204: None, **shapes.failures(404)})
     def delete(self, request: Request, userid: str, key: int) -> Response:
         user = _account(request, userid)
         found = user.keys.filter(pk=key, revoked=None).first()
@@ -211,7 +215,7 @@ class Password(APIView):
 
     permission_classes = (Viewer,)
 
-    @extend_schema(request=NewPassword, responses={204: None})
+    @extend_schema(request=NewPassword, responses={204: None, **shapes.failures(404, 413, 415)})
     def put(self, request: Request, userid: str) -> Response:
         user = _account(request, userid)
         given = _valid(NewPassword(data=request.data))

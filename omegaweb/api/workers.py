@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from omegaweb import roles
 from omegaweb.accounts.models import User
 from omegaweb.api import model_shapes as forms
+from omegaweb.api import shapes
 from omegaweb.api.permissions import Worker as IsWorker
 from omegaweb.provision.sealed import seal
 from omegaweb.workers.models import Worker
@@ -35,7 +36,7 @@ class Accounts(APIView):
 
     permission_classes = (IsWorker,)
 
-    @extend_schema(operation_id="worker_accounts", responses={200: forms.Accounts})
+    @extend_schema(operation_id="worker_accounts", responses={200: forms.Accounts, **shapes.failures()})
     def get(self, request: Request) -> Response:
         return Response(accounts())
 
@@ -45,7 +46,11 @@ class Workers(APIView):
 
     permission_classes = (IsWorker,)
 
-    @extend_schema(operation_id="worker_join", request=Facts, responses={200: forms.Accounts})
+    @extend_schema(
+        operation_id="worker_join",
+        request=Facts,
+        responses={200: forms.Accounts, **shapes.failures(413, 415)},
+    )
     def post(self, request: Request) -> Response:
         facts = Facts(data=request.data)
         facts.is_valid(raise_exception=True)
@@ -61,7 +66,7 @@ class OneWorker(APIView):
 
     permission_classes = (IsWorker,)
 
-    @extend_schema(operation_id="worker_leave", responses={204: None})
+    @extend_schema(operation_id="worker_leave", responses={204: None, **shapes.failures()})
     def delete(self, request: Request, id: str) -> Response:
         Worker.objects.filter(id=id).delete()
         return Response(status=204)

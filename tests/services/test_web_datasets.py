@@ -536,6 +536,7 @@ def test_answers_that_are_json_say_so_whatever_is_accepted(cities: Person) -> No
 def test_other_forms_are_refused(reader: Person) -> None:
     assert error(reader.call("PUT", "dataset/d/", data=b"x", headers={"Content-Type": "text/xml"}), 415)
     assert error(reader.get("dataset/cities/", headers={"Accept": "text/html"}), 406)
+    assert "'xml'" in error(reader.get("dataset/cities/?format=xml"), 400)
     assert error(reader.call("POST", "dataset/cities/"), 405)
     assert "Qualifier" in error(reader.get("dataset/", headers={"Qualifier": "other"}), 400)
     assert reader.get("dataset/", headers={"Qualifier": "default"}).status_code == 200
