@@ -7,7 +7,7 @@ aggregates, and then fetches the columns and chunks that are needed, one after t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ import pyarrow as pa
 from omegaml.backends.columnar.codec import decode
 from omegaml.backends.columnar.values import coded, from_arrow
 from omegaml.errors import InvalidInput, Mismatch
-from omegaml.query import And, Expr, Labels, Q, where
-from omegaml.streams import Frames, constant_key, listed
+from omegaml.lazy import Lazy, Plan
+from omegaml.query import Labels
+from omegaml.streams import constant_key
 
 if TYPE_CHECKING:
     from omegaml.backends.columnar.schema import ColumnType, Schema
@@ -32,27 +33,17 @@ GATHER_BYTES = 32 << 20  # of sorted rows that are collected by one reading of t
 FEW_ROWS = 4_096  # not worth a sort of their own
 
 
-@dataclass(frozen=True)
-class _Plan:
-    columns: tuple[int, ...]
-    where: Expr | None = None
-    order: tuple[tuple[int, bool], ...] = ()
-    after: int | None = None
-    start: int = 0
-    stop: int | None = None
-    single: bool = False
+class LazyFrame(Lazy):
+    """A table in chunks, what is asked of it, and nothing read yet.
 
-
-class LazyFrame(Frames):
-    """A stored table, what is asked of it, and nothing read yet.
-
-    The steps are filter, then sort, then a range of rows (`head`, `[10:20]`); a filter or sort after a range
-    would have to hold it, and is refused.
+    A sort holds the sorted columns of at most some 500,000 rows, except for `get()`, which holds them all.
+    What comes before `after(row)` is not read, unless it has to be looked at for the order.
     """
 
-    def __init__(self, reader: Reader, plan: _Plan | None = None) -> None:
-        self.reader = reader
-        self._plan = plan or _Plan(tuple(range(reader.schema.width)))
+    reader: Reader
+
+    def __init__(self, reader: Reader, plan: Plan | None = None) -> None:
+        super().__init__(reader, plan or Plan(tuple(range(reader.schema.width))))
 
     @property
     def schema(self) -> Schema:
@@ -65,85 +56,15 @@ class LazyFrame(Frames):
 
     @property
     def names(self) -> Labels:
-        """The names by which columns and index levels can be asked for."""
         return Labels(self.reader.schema.find)
 
     def type_of(self, name: str) -> ColumnType:
         """Return the type of a stored column or index level. Raises NotFound."""
         return self.reader.schema.types[self.reader.schema.find(name)]
 
-    def __repr__(self) -> str:
-        return f"LazyFrame({', '.join(map(str, self.columns))})"
-
-    def _with(self, **changes: Any) -> LazyFrame:
-        return LazyFrame(self.reader, replace(self._plan, **changes))
-
-    def filter(self, q: Q | Expr | None = None, **filters: Any) -> LazyFrame:
-        """Keep the rows that match, as `filter(sales__gte=100)` or `filter(Q(a=1) | Q(b=2))`."""
-        self._check_no_range("filter")
-        expr = where(q, filters, self.names)
-        if expr is None:
-            return self
-        for column in expr.columns():
-            self.reader.schema.find(column)
-        mine = self._plan.where
-        return self._with(where=expr if mine is None else And((mine, expr)))
-
-    def select(self, *labels: Any) -> LazyFrame:
-        """Keep these columns, in this order: `select("a", "b")`, a list, or `select("^a")` for all but a."""
-        asked = [label for part in labels for label in (part if isinstance(part, list) else [part])]
-        if asked and isinstance(asked[0], str) and asked[0].startswith("^") and not self._has(asked[0]):
-            dropped = {self._data(label) for label in [asked[0][1:], *asked[1:]]}
-            return self._with(columns=tuple(i for i in self._plan.columns if i not in dropped))
-        return self._with(columns=tuple(self._data(label) for label in asked))
-
-    def __getitem__(self, asked: Any) -> LazyFrame:
-        if isinstance(asked, slice):
-            return self._rows(asked)
-        chosen = self.select(asked)
-        return chosen if isinstance(asked, list) else chosen._with(single=True)
-
-    def sort(self, by: Any, ascending: bool | Sequence[bool] = True) -> LazyFrame:
-        """Sort by one or several columns; ties keep their order, missing values come last.
-
-        Memory: the sorted columns of at most some 500,000 rows, except for `get()`, which holds them all.
-        """
-        self._check_no_range("sort")
-        keys = [self._find(label) for label in listed(by)]
-        ways = [ascending] * len(keys) if isinstance(ascending, bool) else list(ascending)
-        if len(ways) != len(keys):
-            raise InvalidInput(f"{len(keys)} columns to sort by and {len(ways)} directions")
-        return self._with(order=tuple(zip(keys, ways, strict=True)))
-
-    def head(self, n: int = 5) -> LazyFrame:
-        """Keep the first `n` rows."""
-        return self._rows(slice(0, n))
-
     @property
     def snapshot(self) -> tuple[str, int]:
-        """Which data this is, and how much of it there is: what is appended later only adds to the latter."""
         return self.reader.id, self.reader.rows
-
-    def upto(self, size: int) -> LazyFrame:
-        """The dataset as it was when its snapshot had this size."""
-        return LazyFrame(self.reader.until(size), self._plan)
-
-    def after(self, row: int) -> LazyFrame:
-        """Keep the rows that come after stored row number `row`, in the order that is asked for.
-
-        What comes before is not read, unless it has to be looked at for the order.
-        """
-        self._check_no_range("after")
-        return self._with(after=row)
-
-    def _rows(self, rows: slice) -> LazyFrame:
-        start, stop = rows.start or 0, rows.stop
-        if rows.step not in (None, 1) or start < 0 or (stop is not None and stop < 0):
-            raise InvalidInput("a range of rows has a start and a stop from 0 on, and no step")
-        begin, end = self._plan.start + start, self._plan.stop
-        if stop is not None:
-            end = self._plan.start + stop if end is None else min(end, self._plan.start + stop)
-        return self._with(start=begin, stop=None if end is None else max(begin, end))
 
     def count(self) -> int:
         plan = self._plan
@@ -157,7 +78,7 @@ class LazyFrame(Frames):
                 total += piece.rows
                 if stop is not None and total >= stop:
                     break
-        return max(0, (total if plan.stop is None else min(total, plan.stop)) - plan.start)
+        return self._within(total)
 
     def chunks(self, as_: str = "pandas") -> Iterator[Any]:
         """Yield the rows in order, as frames of at most some ten thousand rows.
@@ -292,7 +213,7 @@ class LazyFrame(Frames):
         """The first `count` rows in their order, of those that come after stored row number `after`."""
         columns, ways = [k for k, _ in self._plan.order], [way for _, way in self._plan.order]
         names = list(range(len(columns)))
-        floor = None if after is None else self._keys(columns, after)
+        floor = None if after is None else self._values_at(columns, after)
         best, waiting = _NO_RANKS, list[pd.DataFrame]()
         for n, piece in enumerate(self._pieces(columns, ranged=False)):
             keys = self._values(columns, [piece]).assign(row=_numbers(piece), piece=n)
@@ -306,7 +227,7 @@ class LazyFrame(Frames):
                 best, waiting = _sorted([best, *waiting], names, ways).head(count), []
         return _sorted([best, *waiting], names, ways).head(count)[["row", "piece"]]
 
-    def _keys(self, columns: list[int], row: int) -> pd.DataFrame:
+    def _values_at(self, columns: list[int], row: int) -> pd.DataFrame:
         """What a stored row is sorted by."""
         pieces = [*self.reader.scan(columns, None, row, row + 1)]
         if not pieces:
@@ -369,7 +290,7 @@ class LazyFrame(Frames):
         return frame
 
     def _pick(self, keys: Sequence[Any], labels: Sequence[Any]) -> Iterator[pd.DataFrame]:
-        positions = [self._find(label) for label in [*keys, *labels]]
+        positions = [self._key(label) for label in [*keys, *labels]]
         once = list(dict.fromkeys(positions))
         rows = self._sorted_values(once) if self._plan.order else self._plain_values(once, len(keys))
         for values in chain([self._no_values(once)], rows):
@@ -384,10 +305,7 @@ class LazyFrame(Frames):
 
     # --- names
 
-    def _has(self, label: Any) -> bool:
-        return str(label) in self.names
-
-    def _find(self, label: Any) -> int:
+    def _key(self, label: Any) -> int:
         """Return the position of a stored column by its label, of any type, or by its text."""
         schema = self.reader.schema
         if not isinstance(label, str):
@@ -399,15 +317,11 @@ class LazyFrame(Frames):
                 return same[0]
         return schema.find(str(label))
 
-    def _data(self, label: Any) -> int:
-        position = self._find(label)
+    def _position(self, label: Any) -> int:
+        position = self._key(label)
         if position >= self.reader.schema.width:
             raise InvalidInput(f"{label!r} is the index, which always comes with the columns")
         return position
-
-    def _check_no_range(self, step: str) -> None:
-        if self._plan.start or self._plan.stop is not None:
-            raise InvalidInput(f"{step} comes before head and ranges of rows", hint="or get() the rows first")
 
 
 def _numbers(piece: Piece) -> np.ndarray:
