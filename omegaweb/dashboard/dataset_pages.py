@@ -13,7 +13,7 @@ from django.utils.http import urlencode
 from omegaml.errors import Conflict, InvalidInput, NotFound, OmegaError
 from omegaweb import audit
 from omegaweb.access import access
-from omegaweb.dashboard import conditions, objects, snippets, tables, uploads
+from omegaweb.dashboard import conditions, objects, sharing_pages, snippets, tables, uploads
 from omegaweb.dashboard.columns import statistics
 from omegaweb.dashboard.context import platform_url
 from omegaweb.dashboard.errors import status_of
@@ -61,6 +61,7 @@ def dataset(request: HttpRequest, name: str = "") -> HttpResponse:
         "columns": objects.address("columns", meta.name, meta.bucket),
         "delete": objects.address("delete_dataset", meta.name, meta.bucket),
         "here": objects.address("dataset", meta.name, meta.bucket),
+        **sharing_pages.section(request, "dataset", meta),
     }
     return render(request, "dashboard/dataset.html", context, status=status)
 

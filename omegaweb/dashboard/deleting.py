@@ -14,6 +14,7 @@ from omegaweb import audit
 from omegaweb.access import access
 from omegaweb.dashboard import objects
 from omegaweb.roles import EDITOR
+from omegaweb.sharing import giving
 
 
 class TypedName(forms.Form):
@@ -45,6 +46,7 @@ def delete(request: HttpRequest, noun: str, name: str = "") -> HttpResponse:
         form = TypedName(meta.name, request.POST or None)
         if request.method == "POST" and form.is_valid():
             store.drop(meta.name)
+            giving.dropped(request, noun, meta.bucket, meta.name)
             audit.record(f"{noun}.deleted", request, object=f"{noun} {meta.name}")
             messages.success(
                 request, f"The {noun} “{meta.name}” is deleted; {filesizeformat(size)} are free."

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from omegaweb.access import access
-from omegaweb.dashboard import objects, snippets
+from omegaweb.dashboard import objects, sharing_pages, snippets
 from omegaweb.dashboard.context import platform_url
 from omegaweb.roles import VIEWER
 
@@ -38,5 +38,6 @@ def model(request: HttpRequest, name: str = "") -> HttpResponse:
         "snippets": texts,
         "curl": texts.curl_predict(signature),
         "delete": objects.address("delete_model", meta.name, meta.bucket),
+        **sharing_pages.section(request, "model", meta),
     }
     return render(request, "dashboard/model.html", context)

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from django.http import HttpRequest
 from django.urls import reverse
 
+from omegaml.errors import NotFound
 from omegaml.metadata import COLLECTION, Metadata
 from omegaml.mongo import translated
 from omegaml.omega import Omega
@@ -94,8 +95,13 @@ def store(request: HttpRequest, noun: str) -> Iterator[Store]:
 
 
 def asked_name(request: HttpRequest, name: str) -> str:
-    """The object that the address means, by its path or by `?name=`."""
-    return name or request.GET.get("name", "")
+    """The object that the address means, by its path or by `?name=`. Raises NotFound for another's."""
+    found = name or request.GET.get("name", "")
+    if found.startswith("@"):
+        raise NotFound(
+            f"there is no page of {found!r}", hint="what others share is read by REST and in Python"
+        )
+    return found
 
 
 def address(view: str, name: str, bucket: str = DEFAULT_BUCKET) -> str:

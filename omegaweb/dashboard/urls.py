@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from omegaweb.dashboard import dataset_pages, deleting, external, library, model_pages, views
+from omegaweb.dashboard import dataset_pages, deleting, external, library, model_pages, sharing_pages, views
 
 DATASET, MODEL = {"noun": "dataset"}, {"noun": "model"}
 
@@ -25,9 +25,13 @@ urlpatterns = [
     path("upload/name/", dataset_pages.upload_name, name="upload_name"),
     path("delete/dataset/", deleting.delete, DATASET, name="delete_dataset"),
     path("delete/dataset/<path:name>/", deleting.delete, DATASET, name="delete_dataset"),
+    path("share/dataset/", sharing_pages.share, DATASET, name="share_dataset"),
+    path("share/dataset/<path:name>/", sharing_pages.share, DATASET, name="share_dataset"),
     path("models/", views.listed, MODEL, name="models"),
     path("model/", model_pages.model, name="model"),
     path("model/<path:name>/", model_pages.model, name="model"),
     path("delete/model/", deleting.delete, MODEL, name="delete_model"),
     path("delete/model/<path:name>/", deleting.delete, MODEL, name="delete_model"),
+    path("share/model/", sharing_pages.share, MODEL, name="share_model"),
+    path("share/model/<path:name>/", sharing_pages.share, MODEL, name="share_model"),
 ]

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
 from omegaweb.access import ANYBODY, access
-from omegaweb.dashboard import library, objects
+from omegaweb.dashboard import library, objects, sharing_pages
 from omegaweb.dashboard.context import platform_url
 from omegaweb.dashboard.models import LandingPage
 from omegaweb.dashboard.snippets import PUT, TRAIN, first_steps
@@ -50,6 +50,7 @@ def steps(request: HttpRequest) -> HttpResponse:
 def listed(request: HttpRequest, noun: str) -> HttpResponse:
     """The list of datasets or models: search, sort, page."""
     context = {"listing": objects.listing(request, noun), "snippets": {"put": PUT, "train": TRAIN}}
+    context |= sharing_pages.held(request, noun)
     return render(request, f"dashboard/{noun}s.html", context)
 
 

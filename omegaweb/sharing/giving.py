@@ -14,7 +14,7 @@ from omegaml.store.names import VERSIONS, Asked, check_bucket, is_hidden
 from omegaweb import audit, tenancy
 from omegaweb.accounts.models import User
 from omegaweb.api.throttling import TooOften, counted, rest_of_minute
-from omegaweb.sharing.models import BUCKET, Grant, account, key
+from omegaweb.sharing.models import BUCKET, MODEL, READ, RIGHTS, Grant, account, key
 
 STORES = {"dataset": "datasets", "model": "models"}
 
@@ -25,6 +25,8 @@ def give(request: Any, kind: str, bucket: str, name: str, userid: Any, right: st
     Raises: NotFound (there is no such object), InvalidInput (it is hidden; there is nobody of that userid, or
         it is the caller), TooOften (too many wrong userids in a minute).
     """
+    if right not in RIGHTS or (kind == MODEL and right != READ):
+        raise InvalidInput(f"a {kind} is not shared to {right[:20]!r}", hint="read, or write for data")
     id = own(request.user, kind, bucket, name)
     grantee = account(userid, request.user)
     if grantee is None:

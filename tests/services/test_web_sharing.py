@@ -247,7 +247,7 @@ def _by_page(bob: Person, om: Omega) -> None:
     assert bob.submit("/delete/dataset/sales/", typed="sales").status_code == 200
 
 
-@pytest.mark.parametrize("drop", [_by_rest, _by_library, _by_mongodb, _by_another_name])
+@pytest.mark.parametrize("drop", [_by_rest, _by_page, _by_library, _by_mongodb, _by_another_name])
 def test_a_grant_does_not_open_what_is_put_under_the_name_of_a_dropped_object(
     ann: Person, bob: Person, stored: Omega, drop: Callable[[Person, Omega], None]
 ) -> None:
@@ -406,3 +406,42 @@ def test_guessing_of_names_ends_after_some_in_a_minute(web: WebPlatform, bob: Pe
     statuses = [eve.get(f"dataset/@guess_{n}/sales/").status_code for n in range(260)]
     assert set(statuses) == {404, 429}
     assert entries(web, eve.userid, "shared.refused") >= 100
+
+
+# --- pages
+
+
+def test_an_owner_shares_and_takes_back_on_the_pages(ann: Person, bob: Person, stored: Omega) -> None:
+    for noun, name in (("dataset", "sales"), ("model", "m")):
+        page, share_it = f"/{noun}/{name}/", f"/share/{noun}/{name}/"
+        assert "Nobody but you" in bob.page(page).text
+        given = bob.submit(page, share_it, userid=ann.userid, right="read")
+        assert f"{ann.userid} may read" in given.text and given.url.endswith("#shared")
+        assert f"@{bob.userid}/{name}" in ann.page(f"/{noun}s/").text
+        assert "Shared with you" not in bob.page(f"/{noun}s/").text
+        taken = bob.submit(page, share_it, revoke=ann.userid)
+        assert "Nobody but you" in taken.text
+        assert "Shared with you" not in ann.page(f"/{noun}s/").text
+    assert (
+        "Nothing is shared" in bob.submit("/dataset/sales/", "/share/dataset/sales/", userid="nobody_x").text
+    )
+    bob.submit("/dataset/sales/", "/share/dataset/sales/?bucket=lab", userid=ann.userid, right="write")
+    found = ann.get("grant/").json()["objects"]
+    assert [(grant["bucket"], grant["right"]) for grant in found] == [("lab", "write")]
+    shown = ann.page("/datasets/").text
+    assert "in bucket lab" in shown and WORD not in shown
+
+
+def test_no_page_shares_what_is_not_ones_own(
+    web: WebPlatform, ann: Person, bob: Person, stored: Omega
+) -> None:
+    share(bob, ann, right="write")
+    eve = web.person()
+    name = f"@{bob.userid}/sales"
+    for path in (f"/share/dataset/{name}/", f"/share/dataset/?name={name}", "/share/dataset/sales/"):
+        answer = ann.submit("/account/", path, userid=eve.userid, right="read")
+        assert answer.status_code == 404 and WORD not in answer.text, path
+    for path in (f"/dataset/{name}/", f"/delete/dataset/{name}/", f"/columns/{name}/"):
+        assert ann.page(path).status_code in (400, 404) and WORD not in ann.page(path).text
+    assert eve.get("grant/").json()["objects"] == []
+    assert ann.page("/share/dataset/sales/").status_code == 405

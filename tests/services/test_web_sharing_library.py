@@ -306,8 +306,10 @@ def test_rest_refuses_what_would_mix_two_accounts_in_one_task(
     for om in (anns, bobs):
         om.datasets.put(frame, "t")
         om.models.put(LinearRegression().fit(frame, [1, 2]), "m")
-    for store in (bobs.datasets, bobs.models):
-        store.grant("t" if store is bobs.datasets else "m", ann.userid, "write")
+    bobs.datasets.grant("t", ann.userid, "write")
+    bobs.models.grant("m", ann.userid)
+    with pytest.raises(InvalidInput, match="not shared to 'write'"):
+        bobs.models.grant("m", ann.userid, "write")
     model, data = f"@{bob.userid}/m", f"@{bob.userid}/t"
     body = {"columns": ["x"], "data": [[1.0]]}
     cases: list[tuple[str, str, Any, int]] = [
