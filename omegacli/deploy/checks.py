@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from omegacli.deploy import mongod, processes, secrets, supervisor, web
-from omegacli.deploy.base import Layout
+from omegacli.deploy.base import Layout, read_text
 from omegacli.deploy.spec import ACCOUNT, ClusterSpec
 from omegaml import config, diskfull
 from omegaml.config import CLUSTER
@@ -27,7 +27,7 @@ _LEAST_FREE, _LITTLE_FREE = 1 * _GIB, 5 * _GIB
 IDS = tuple(
     f"local.{name}"
     for name in (
-        *("root", "mongod", "port", "disk", "runner", "web", "data", "context"),
+        *("root", "mongod", "port", "disk", "runner", "web", "mail", "data", "context"),
         *("secrets", "server", "pages", "services"),
     )
 )
@@ -62,6 +62,7 @@ def preflight(spec: ClusterSpec, client: config.ConfigFile) -> list[Check]:
         check_disk(spec),
         check_runner(spec),
         check_web(spec),
+        check_mail(spec),
         check_data(spec),
         check_context(spec, client),
     ]
@@ -246,6 +247,23 @@ def check_server(spec: ClusterSpec) -> Check:
             return Check("local.server", "fail", f"MongoDB does not answer: {full}", diskfull.HINT)
         return Check("local.server", "fail", error.message, error.hint)
     return Check("local.server", "ok", f"MongoDB {found} answers on port {spec.ports.mongodb}")
+
+
+def check_mail(spec: ClusterSpec) -> Check:
+    """Where mail is sent there are a sender and, where one is named, the file of the password."""
+    mail = spec.mail
+    if not mail.host or not web.is_part_of(spec):
+        return Check("local.mail", "ok", "no mail is sent")
+    if not mail.sender:
+        hint = f"{_AGAIN}--set mail.sender=platform@example.com"
+        return Check("local.mail", "fail", "there is a mail.host and no mail.sender", hint)
+    try:
+        if mail.password_file:
+            read_text(Path(mail.password_file).expanduser())
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"the file of mail.password_file cannot be read: {error}"
+        return Check("local.mail", "fail", message, "write the password of the mail account into it")
+    return Check("local.mail", "ok", f"mail goes to {mail.host}:{mail.port} as {mail.sender}")
 
 
 def check_pages(spec: ClusterSpec) -> Check:

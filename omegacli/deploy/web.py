@@ -21,7 +21,7 @@ from omegacli.deploy.base import Layout, read_text
 from omegacli.deploy.secrets import Secrets
 from omegacli.deploy.spec import ACCOUNT, ClusterSpec, Mail, Web
 from omegaml import __version__, admin
-from omegaml.errors import ConfigInvalid, OmegaError, Unavailable
+from omegaml.errors import OmegaError, Unavailable
 
 INSTALL = "pip install 'omegaml[web]'"
 _NEEDED = (
@@ -72,10 +72,6 @@ def _mail(mail: Mail) -> dict[str, Any]:
     """What web.yml says of mail: nothing where none is sent. The password stays in its own file."""
     if not mail.host:
         return {}
-    if not mail.sender:
-        raise ConfigInvalid(
-            "there is a mail.host and no mail.sender", hint="--set mail.sender=platform@example.com"
-        )
     values: dict[str, Any] = {"mail_host": mail.host, "mail_port": mail.port, "mail_tls": mail.tls}
     values |= {"mail_from": mail.sender, "mail_user": mail.user}
     if mail.password_file:

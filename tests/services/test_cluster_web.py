@@ -256,6 +256,38 @@ def test_doctor_and_logs_know_the_pages(running: Machine) -> None:
     running.wait()
 
 
+def test_mail_and_a_port_for_figures_are_set_and_unset_as_everything_is(
+    running: Machine, pages: WebPlatform, tmp_path: Path
+) -> None:
+    reset, port = f"{pages.url}/account/password/reset/", free_port()
+    assert "sends no mail" in requests.get(reset).text
+    error = running.cluster("up", "--set", "mail.host=127.0.0.1", code=9)["error"]
+    assert "no mail.sender" in error["message"] and "--set mail.sender" in error["hint"]
+    word = tmp_path / "mail_password"
+    word.write_text("a word for mail\n")
+    values = {"mail.host": "127.0.0.1", "mail.port": "1", "mail.user": "platform", "mail.tls": "none"}
+    values |= {"mail.sender": "platform@example.com", "mail.password_file": str(word)}
+    given = [w for key, value in values.items() for w in ("--set", f"{key}={value}")]
+    try:
+        running.cluster("up", *given, "--set", f"ports.metrics={port}", "--set", "web.audit_days=30")
+        running.wait()
+        assert 'type="email"' in requests.get(reset).text
+        answer = pages.submit(requests.Session(), "/account/password/reset/", email="x@example.org")
+        assert answer.status_code == 503 and "mail server does not answer" in answer.text
+        assert "omegaweb_requests_total" in requests.get(f"http://127.0.0.1:{port}/metrics").text
+        assert requests.get(f"http://127.0.0.1:{port}/").status_code == 404
+        assert requests.get(f"{pages.url}/metrics").status_code == 401
+        pids = running.pids()
+        running.cluster("up")  # which finds its own port in use, and restarts nothing
+        assert running.pids() == pids
+        kept = [path for path in running.root.rglob("*") if path.is_file() and "mongodb" not in path.parts]
+        assert not [path for path in kept if b"a word for mail" in path.read_bytes()]
+    finally:
+        running.cluster("up", "--set", "mail.host=", "--set", "mail.sender=", "--set", "ports.metrics=0")
+        running.wait()
+    assert "sends no mail" in requests.get(reset).text
+
+
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
