@@ -15,9 +15,12 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
+from omegaml.errors import ConfigInvalid
+from omegaweb import configuration
 from tests.conftest import free_port
 from tests.services.machine import eventually
 from tests.services.web_platform import PASSWORD, WebPlatform, running
@@ -166,10 +169,28 @@ def test_where_no_mail_is_sent_the_page_says_who_helps(web: WebPlatform) -> None
     assert "administrator" in page.text and "omegacli users passwd" in page.text
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"mail_host": "mail.example.com"}, "no mail_from"),
+        ({"mail_tls": "always"}, "mail_tls is 'always'"),
+        ({"mail_password_file": "/nowhere/word"}, "the file of mail_password cannot be read"),
+    ],
+)
+def test_mail_that_could_not_be_sent_is_refused_at_the_start(
+    tmp_path: Path, given: dict[str, str], says: str
+) -> None:
+    needed = {name: "x" for name in ("secret_key", "database", "mongo_url", "mongo_server")}
+    file = tmp_path / "web.yml"
+    file.write_text(yaml.safe_dump({**needed, "encryption_keys": ["x"], **given}))
+    with pytest.raises(ConfigInvalid, match=says):
+        configuration.load(str(file))
+
+
 FORMS = ["login/", "signup/", "password/reset/", "password/reset/x/y/"]
 
 
-@pytest.mark.parametrize(("n", "path"), enumerate(FORMS), ids=FORMS)
+@pytest.mark.parametrize(("n", "path"), list(enumerate(FORMS)), ids=FORMS)
 def test_tries_from_one_address_are_held_off_and_not_those_of_others_behind_the_proxy(
     operated: WebPlatform, n: int, path: str
 ) -> None:
