@@ -27,6 +27,7 @@ def entries(web: WebPlatform, action: str, userid: str) -> int:
     return int(told(web, f"from omegaweb.audit.models import Entry; print({count})"))
 
 
+@pytest.mark.mariadb
 def test_endless_wrong_keys_are_held_off_and_do_not_fill_the_audit_log(web: WebPlatform, ann: Person) -> None:
     url, caller = f"http://127.0.0.1:{web.port}/api/v1/config/", requests.Session()
     caller.mount("http://", From("127.0.0.77"))
@@ -41,6 +42,7 @@ def test_endless_wrong_keys_are_held_off_and_do_not_fill_the_audit_log(web: WebP
     assert ann.get("config/").status_code == 200
 
 
+@pytest.mark.mariadb
 def test_endless_refusals_do_not_fill_the_audit_log(web: WebPlatform, ann: Person) -> None:
     answers = [ann.get("user/") for _ in range(300)]
     assert {answer.status_code for answer in answers} == {403, 429}
@@ -76,6 +78,7 @@ def test_who_is_not_signed_in_sends_no_file_to_the_upload_page(web: WebPlatform)
     assert answer.status_code == 302 and "/account/login/" in answer.headers["Location"]
 
 
+@pytest.mark.mariadb
 def test_of_many_that_ask_for_a_userid_at_once_one_gets_it_and_the_others_are_told(web: WebPlatform) -> None:
     userid = f"u{uuid.uuid4().hex[:12]}"
 
@@ -89,6 +92,7 @@ def test_of_many_that_ask_for_a_userid_at_once_one_gets_it_and_the_others_are_to
         assert Counter(pool.map(ask, range(6))) == {200: 1, 400: 5}
 
 
+@pytest.mark.mariadb
 def test_an_invitation_opens_one_account_however_many_use_it_at_once(web: WebPlatform, boss: Person) -> None:
     word = uuid.uuid4().hex
     web.python(

@@ -9,7 +9,7 @@ import requests
 
 from tests.services.web_platform import Person, WebPlatform
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.mariadb]
 
 # contracts: anonymous is landing, sign-in and -up, password reset, static files, ping, healthz, and no other
 ANONYMOUS = [

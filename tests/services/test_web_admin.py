@@ -10,7 +10,7 @@ import requests
 
 from tests.services.web_platform import PASSWORD, Person, WebPlatform
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.mariadb]
 
 
 def sign_up(web: WebPlatform, path: str, userid: str) -> requests.Response:

@@ -22,7 +22,7 @@ from pandas.testing import assert_frame_equal
 from omegaml.omega import Omega
 from tests.services.web_platform import Person, WebPlatform
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.mariadb]
 
 CSV, ARROW = "text/csv", "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"

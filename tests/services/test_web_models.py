@@ -80,6 +80,7 @@ def ended(person: Person, answer: requests.Response) -> dict[str, Any]:
 # --- asking and training
 
 
+@pytest.mark.mariadb
 def test_a_model_is_fitted_on_datasets_and_asked_by_value(om: Omega, ann: Person, runner: WebRunner) -> None:
     answer = ann.call("PUT", "model/fresh/fit/?datax=points[x,n]&datay=points[y]")
     assert answer.status_code == 202, answer.text  # as the clients of the earlier systems expect
@@ -252,6 +253,7 @@ def test_a_task_of_the_library_is_carried_out_too(om: Omega, runner: WebRunner) 
 # --- the models themselves
 
 
+@pytest.mark.mariadb
 def test_models_are_listed_and_described(om: Omega, ann: Person, runner: WebRunner) -> None:
     listed = ann.get("model/?limit=1").json()
     assert [one["name"] for one in listed["objects"]] == ["fresh"]
@@ -303,6 +305,7 @@ def test_what_is_no_file_of_a_model_is_refused(web: WebPlatform, ann: Person) ->
     assert ann.get("model/").json()["objects"] == []
 
 
+@pytest.mark.mariadb
 def test_an_estimator_is_made_by_name_and_no_other_class_is(ann: Person, runner: WebRunner) -> None:
     pipeline = [["StandardScaler", {}], ["Ridge", {"alpha": 0.5}]]
     answer = ann.call("POST", "model/", json={"name": "made", "pipeline": pipeline})
@@ -316,6 +319,7 @@ def test_an_estimator_is_made_by_name_and_no_other_class_is(ann: Person, runner:
         assert message(answer, 400)
 
 
+@pytest.mark.mariadb
 def test_a_viewer_may_ask_and_neither_train_nor_store(web: WebPlatform, runner: WebRunner) -> None:
     viewer = web.person()
     with Platform(viewer) as om:
@@ -475,6 +479,7 @@ def test_a_child_serves_one_account_only(web: WebPlatform, runner: WebRunner) ->
     assert len(runner.children()) <= runner.slots + 1  # and one that is nobody's yet
 
 
+@pytest.mark.mariadb
 def test_a_disabled_account_is_no_longer_served(web: WebPlatform, ann: Person, runner: WebRunner) -> None:
     with Platform(ann) as om:
         om.models.put(Sleeper(), "sleeper")
@@ -522,6 +527,7 @@ def test_without_a_runner_a_caller_is_told_so(om: Omega, ann: Person, runner: We
 # --- the runner's account
 
 
+@pytest.mark.mariadb
 def test_a_worker_reaches_nothing_but_what_it_works_with(ann: Person, runner: WebRunner) -> None:
     assert {"userid": ann.userid} in runner.get("worker/accounts/")["objects"]
     assert ann.userid in str(runner.get(f"config/?user={ann.userid}&view=1"))
@@ -532,6 +538,7 @@ def test_a_worker_reaches_nothing_but_what_it_works_with(ann: Person, runner: We
     assert ann.call("DELETE", "worker/x/").status_code == 403
 
 
+@pytest.mark.mariadb
 def test_the_account_of_workers_is_made_once_with_the_key_of_the_file(
     web: WebPlatform, runner: WebRunner, tmp_path: Path
 ) -> None:

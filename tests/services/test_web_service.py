@@ -11,7 +11,7 @@ import requests
 
 from tests.services.web_platform import Person, WebPlatform
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.mariadb]
 
 
 def test_figures_count_requests_by_route_and_are_for_administrators(

@@ -23,7 +23,7 @@ from omegaml.omega import Omega
 from tests.services.machine import REPOSITORY
 from tests.services.web_platform import PASSWORD, Person, WebPlatform
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.mariadb]
 ANOTHER = "another horse 8 accumulator"
 
 
