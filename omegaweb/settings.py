@@ -29,8 +29,6 @@ WSGI_APPLICATION = "omegaweb.wsgi.application"
 FIXTURE_DIRS = [BASE_DIR / "fixtures"]
 USE_TZ = True
 TIME_ZONE = "UTC"
-USE_I18N = False  # one language, and dates as everywhere else on the platform
-DATETIME_FORMAT, DATE_FORMAT = "Y-m-d H:i", "Y-m-d"
 
 INSTALLED_APPS = [
     "omegaweb.accounts",  # before auth, whose createsuperuser it extends

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +10,11 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
-from django.utils.html import escape
-from django.utils.safestring import mark_safe
 
 from omegaml import __version__
 from omegaml.errors import Forbidden, NotFound, OmegaError, Unavailable
 from omegaweb.access import ANYBODY, access
+from omegaweb.dashboard.words import with_code
 
 _log = logging.getLogger(__name__)
 TITLES = {
@@ -71,7 +69,7 @@ def shown(request: HttpRequest, error: OmegaError, title: str = "", bare: bool =
     template = "dashboard/error_part.html" if request.headers.get("HX-Request") else "error.html"
     context = {
         "error": error,
-        "hint": _with_code(error.hint or ""),
+        "hint": with_code(error.hint or ""),
         "title": title or TITLES.get(status, "Something went wrong"),
         "again": request.get_full_path() if request.method == "GET" and status in (429, 503, 504) else "",
         "request_id": getattr(request, "id", ""),
@@ -82,11 +80,6 @@ def shown(request: HttpRequest, error: OmegaError, title: str = "", bare: bool =
     if after is not None:
         response["Retry-After"] = str(after)
     return response
-
-
-def _with_code(text: str) -> str:
-    """HTML of a sentence, in which `commands` look like such."""
-    return mark_safe(re.sub("`([^`]+)`", r"<code>\1</code>", escape(text)))
 
 
 @access(ANYBODY)

@@ -15,6 +15,7 @@ from drf_spectacular.generators import SchemaGenerator
 
 from omegaweb.access import access
 from omegaweb.dashboard.context import platform_url
+from omegaweb.dashboard.words import with_code
 from omegaweb.roles import VIEWER
 
 _METHODS = ("get", "post", "put", "patch", "delete")
@@ -99,8 +100,8 @@ def _route(method: str, path: str, about: Mapping[str, Any], known: Mapping[str,
         about["operationId"],
         method,
         path,
-        says,
-        more,
+        with_code(says),
+        with_code(more),
         [_parameter(p) for p in about.get("parameters", ()) if p["name"] != "Qualifier"],
         list(body),
         _fields(body.get("application/json", {}).get("schema", {}), known),
@@ -111,21 +112,25 @@ def _route(method: str, path: str, about: Mapping[str, Any], known: Mapping[str,
 
 def _parameter(about: Mapping[str, Any]) -> Field:
     required = about.get("required", False)
-    return Field(about["name"], about["in"], _type(about["schema"]), required, about.get("description", ""))
+    return Field(
+        about["name"], about["in"], _type(about["schema"]), required, with_code(about.get("description", ""))
+    )
 
 
 def _answer(status: str, about: Mapping[str, Any], known: Mapping[str, Any]) -> Answer:
     content = about.get("content", {})
     others = ", ".join(kind for kind in content if kind != "application/json")
     says = about.get("description", "") or (f"also as {others}" if others else "")
-    return Answer(status, says, _fields(content.get("application/json", {}).get("schema", {}), known))
+    return Answer(
+        status, with_code(says), _fields(content.get("application/json", {}).get("schema", {}), known)
+    )
 
 
 def _fields(schema: Mapping[str, Any], known: Mapping[str, Any]) -> list[Field]:
     schema = known.get(schema.get("$ref", "").rpartition("/")[2], schema)
     required = schema.get("required", ())
     return [
-        Field(name, "body", _type(about), name in required, about.get("description", ""))
+        Field(name, "body", _type(about), name in required, with_code(about.get("description", "")))
         for name, about in schema.get("properties", {}).items()
     ]
 
