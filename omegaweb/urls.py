@@ -13,9 +13,9 @@ handler404 = "omegaweb.dashboard.errors.absent"
 handler500 = "omegaweb.dashboard.errors.failed"
 
 urlpatterns = [
+    path("api/", include("omegaweb.api.urls")),  # first: programs ask often, and patterns are tried in order
     path("", include("omegaweb.dashboard.urls")),
     path("account/", include("omegaweb.accounts.urls")),
-    path("api/", include("omegaweb.api.urls")),
     path("admin/", admin.site.urls),
     path("healthz", healthz),
     path("metrics", Metrics.as_view()),

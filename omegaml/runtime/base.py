@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
 from uuid import uuid4
@@ -51,7 +51,8 @@ class Task:
     def to_json(self) -> str:
         """Return the task as JSON text. Raises InvalidInput if a value in it is no JSON."""
         try:
-            return json.dumps(asdict(self), allow_nan=False)
+            # not by `asdict`, which copies all data before
+            return json.dumps(vars(self), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise InvalidInput(f"task {self.action!r} of {self.name!r} is not plain JSON: {error}") from error
 
