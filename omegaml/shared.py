@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import builtins
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -73,6 +77,29 @@ class Remote:
             if not answer["meta"]["next"]:
                 return [grant for grant in found if grant["kind"] in (self._noun, "bucket")]
 
+    def found(self, owner: str) -> list[Metadata]:
+        """What is in another's bucket, where that is shared as a whole. Raises NotFound where it is not."""
+        found: list[Metadata] = []
+        while True:
+            query = urlencode({"of": owner, "limit": 500, "offset": len(found)})
+            answer = self.call("GET", f"{self._noun}/?{query}").json()
+            found += [self._metadata(said) for said in answer["objects"]]
+            if not answer["meta"]["next"]:
+                return found
+
+    def _metadata(self, said: Mapping[str, Any]) -> Metadata:
+        sizes = {key: said[key] for key in ("rows", "bytes") if said.get(key) is not None}
+        modified = said.get("modified")
+        return Metadata(
+            said["name"],
+            self._bucket,
+            "data/" if self._noun == "dataset" else "models/",
+            said["kind"],
+            version=said.get("version"),
+            kind_meta=sizes,
+            modified=datetime.fromisoformat(modified) if modified else None,
+        )
+
     # --- datasets
 
     def get(self, name: str, query: Iterable[tuple[str, Any]], as_: str | None) -> Any:
@@ -107,9 +134,7 @@ class Remote:
         """Store a table as another's dataset. It travels as Arrow, which keeps the index and usual dtypes."""
         body = _arrow(obj)
         route = self.route(name, query=[("append", int(append))])
-        said = self.call("PUT", route, body=body, headers={"Content-Type": ARROW}).json()
-        known = {"rows": said["rows"], "bytes": said["bytes"]}
-        return Metadata(name, self._bucket, "data/", said["kind"], version=said["version"], kind_meta=known)
+        return self._metadata(self.call("PUT", route, body=body, headers={"Content-Type": ARROW}).json())
 
 
 class Shared(Store):
@@ -131,11 +156,20 @@ class Shared(Store):
         """Take a grant back. Raises NotFound where there is none."""
         self.remote.revoke(name, userid)
 
-    def grants(self, name: str) -> list[dict[str, Any]]:
+    def grants(self, name: str) -> builtins.list[dict[str, Any]]:
         """Return who may use an object, as `grant` does. Raises NotFound."""
         return self.remote.grants(name)
 
-    def shared(self) -> list[dict[str, Any]]:
+    def find(
+        self, pattern: str | None = None, *, regexp: str | None = None, hidden: bool = False
+    ) -> Sequence[Metadata]:
+        """As of a store; with a pattern as `@bob/*`, what is in the bucket that bob shares as a whole."""
+        if pattern is None or not is_shared(pattern):
+            return super().find(pattern, regexp=regexp, hidden=hidden)
+        found = self.remote.found(pattern[1:].partition("/")[0])
+        return [m for m in found if fnmatchcase(m.name, pattern) and re.search(regexp or "", m.name)]
+
+    def shared(self) -> builtins.list[dict[str, Any]]:
         """Return what others share with this account, as `grant` does; a bucket has its own name there."""
         return self.remote.held()
 

@@ -14,9 +14,9 @@ from omegaweb.api import bodies, downloads, shapes, uploads
 from omegaweb.api.listing import Page, listed
 from omegaweb.api.permissions import EditorWrites
 from omegaweb.api.reading import read, resource, statistics_of, table, version_of
-from omegaweb.api.scope import asked_name, platform
+from omegaweb.api.scope import asked_name
 from omegaweb.api.selecting import selected
-from omegaweb.api.sharing import place
+from omegaweb.api.sharing import listed_place, place
 from omegaweb.api.statistics import chosen, statistics
 from omegaweb.api.storing import drop, store
 
@@ -48,6 +48,7 @@ class Datasets(_Bulk):
                 "sort", "name, kind, rows, bytes, created or modified; `-` before it: downwards."
             ),
             shapes.parameter("name", "Answer as `dataset/<name>/` does."),
+            shapes.OF,
         ],
         responses={(200, "application/json"): shapes.DatasetList, **shapes.failures(404, 406)},
     )
@@ -56,11 +57,11 @@ class Datasets(_Bulk):
         if "name" in request.query_params:
             return read(request, asked_name(request, ""))
         page, asked = Page.of(request), request.query_params
-        with platform(request) as om:
-            found, total = om.datasets.page(
+        with listed_place(request) as at:
+            found, total = at.om.datasets.page(
                 page.offset, page.limit, asked.get("search", ""), asked.get("sort", "name")
             )
-        return Response(listed(request, page, [resource(meta) for meta in found], total))
+        return Response(listed(request, page, [resource(at.shown(meta)) for meta in found], total))
 
     @extend_schema(exclude=True)
     def delete(self, request: Request) -> Response:

@@ -30,7 +30,7 @@ from omegaweb.api.listing import Page, listed
 from omegaweb.api.parsing import Json, TooLarge
 from omegaweb.api.permissions import EditorWrites
 from omegaweb.api.scope import address, asked_name, platform
-from omegaweb.api.sharing import check_shared, only_own, place
+from omegaweb.api.sharing import check_shared, listed_place, only_own, place
 from omegaweb.sharing import giving
 from omegaweb.sharing.models import MODEL
 from omegaweb.workers.runtime import runtime
@@ -70,6 +70,7 @@ class Models(APIView):
             shapes.parameter("search", "A text that the names have in them."),
             shapes.parameter("sort", "name, kind, bytes, created or modified; `-` before it: downwards."),
             shapes.parameter("name", "Answer as `model/<name>/` does."),
+            shapes.OF,
         ],
         responses={200: forms.ModelList, **shapes.failures(404)},
     )
@@ -78,11 +79,11 @@ class Models(APIView):
         if request.query_params.get("name"):  # of a name that has a verb of ours in the end
             return Response(_described(request, ""))
         page, asked = Page.of(request), request.query_params
-        with platform(request) as om:
-            found, total = om.models.page(
+        with listed_place(request) as at:
+            found, total = at.om.models.page(
                 page.offset, page.limit, asked.get("search", ""), asked.get("sort", "name")
             )
-        return Response(listed(request, page, [describing.brief(meta) for meta in found], total))
+        return Response(listed(request, page, [describing.brief(at.shown(meta)) for meta in found], total))
 
     @extend_schema(
         operation_id="model_make",

@@ -148,6 +148,7 @@ FILTERS = OpenApiParameter(
     explode=True,
 )
 VERSION = parameter("version", "The number or tag of a kept version, as in `name@version`.")
+OF = parameter("of", "A userid: what is in the bucket that this account shares.")
 COLUMNS = parameter("columns", "Names of columns, separated by commas.")
 PAGING = [
     parameter("limit", "How many at most.", OpenApiTypes.INT),

@@ -25,7 +25,8 @@ from omegaweb.api.throttling import counted, rest_of_minute
 from omegaweb.sharing.giving import STORES, identity
 from omegaweb.sharing.models import BUCKET, READ, WRITE, Grant
 
-_SHARED = re.compile(r"@(?P<owner>[a-z][a-z0-9_]{2,30})/(?P<rest>.+)", re.DOTALL)
+_USERID = re.compile(r"[a-z][a-z0-9_]{2,30}")
+_SHARED = re.compile(rf"@(?P<owner>{_USERID.pattern})/(?P<rest>.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,25 @@ def place(request: Request, noun: str, name: str, right: str = READ) -> Iterator
                 hint=f"ask {owner} for the right to write",
             )
         yield Place(om, owner, match["rest"], f"@{owner}/")
+
+
+@contextmanager
+def listed_place(request: Request) -> Iterator[Place]:
+    """Where the objects of a list are: the caller's own, or with `?of=bob` those of a bucket that bob shares.
+
+    Raises: NotFound where that account shares no such bucket.
+    """
+    of = request.query_params.get("of")
+    if not of:
+        with platform(request) as om:
+            yield Place(om, request.user, "")
+        return
+    bucket = check_bucket(bucket_of(request) or DEFAULT_BUCKET)
+    known = Grant.objects.opening(request.user, of, BUCKET, bucket, "") if _USERID.fullmatch(of) else []
+    if not known:
+        raise refusal(request, "bucket", f"@{of}/{bucket}")
+    with tenancy.omega(known[0].owner, bucket) as om:
+        yield Place(om, known[0].owner, "", f"@{of}/")
 
 
 def only_own(request: Request, noun: str, name: str, what: str) -> None:

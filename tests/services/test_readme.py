@@ -75,7 +75,7 @@ def test_the_tour_of_the_readme_works_as_typed(session: Session) -> None:
     assert answers.split().count("2") > 40  # of the 48 wines of the third grower
 
 
-PAGES = ["datasets", "models", "users", "rest-datasets", "rest-models"]
+PAGES = ["datasets", "models", "users", "rest-datasets", "rest-models", "sharing"]
 
 
 @pytest.mark.parametrize("page", [f"docs/{name}.md" for name in PAGES])
@@ -84,5 +84,5 @@ def test_a_page_of_the_docs_works_as_typed(session: Session, page: str) -> None:
     python = [text for language, text in blocks(page) if language == "python"]
     shell = [text for language, text in blocks(page) if language == "bash"]
     assert python and shell
-    session.type("python", SALES + (STORED if "models" in page or "rest" in page else "") + "".join(python))
+    session.type("python", SALES + ("" if "/datasets" in page or "users" in page else STORED) + "".join(python))
     session.type("bash", "\n".join(shell))

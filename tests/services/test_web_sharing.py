@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -25,7 +26,27 @@ ROWS = {"data": [{"x": 7, "word": "new"}]}
 @pytest.fixture
 def stored(bob: Person) -> Iterator[Omega]:
     """bob's platform: a dataset in the default bucket and in two others, hidden ones, and a model."""
-    om = Omega(mongo_url=bob.settings["OMEGA_MONGO_URL"])
+    with filled(bob) as om:
+        yield om
+
+
+@pytest.fixture(scope="module")
+def eve(web: WebPlatform) -> Person:
+    """Somebody with whom nothing is shared."""
+    return web.person()
+
+
+@pytest.fixture(scope="module")
+def rob(web: WebPlatform) -> Iterator[Person]:
+    """An owner of the same as bob, for tests that change nothing of it."""
+    rob = web.person()
+    with filled(rob):
+        yield rob
+
+
+@contextmanager
+def filled(owner: Person) -> Iterator[Omega]:
+    om = Omega(mongo_url=owner.settings["OMEGA_MONGO_URL"])
     frame = pd.DataFrame({"x": [1, 2, 3], "word": [WORD, WORD, "end"]})
     for place in (om, om["lab"], om["private"]):
         for name in ("sales", "other", ".temp/x", "_kept"):
@@ -114,6 +135,13 @@ def test_a_bucket_is_shared_as_what_it_holds_now_and_later(ann: Person, bob: Per
     for elsewhere in ({}, {"Bucket": "private"}, {"Bucket": "LAB"}):
         assert ann.get(f"{route}sales/", headers=elsewhere).status_code == 404
     assert ann.call("DELETE", f"{route}sales/", headers=lab).status_code == 403
+    listed = ann.get(f"dataset/?of={bob.userid}", headers=lab).json()["objects"]
+    assert [o["name"] for o in listed] == [f"@{bob.userid}/{name}" for name in ("made", "other", "sales")]
+    assert ann.get(listed[0]["resource_uri"].removeprefix("/api/v1/"), headers=lab).status_code == 200
+    for who in (bob.userid, "no_such_account", bob.userid.upper(), "@", '{"$ne":""}', f"{bob.userid}/"):
+        for noun in ("dataset", "model"):
+            answer = ann.get(f"{noun}/", params={"of": who})
+            assert answer.status_code == 404 and WORD not in answer.text
 
 
 # --- what opens nothing
@@ -156,13 +184,11 @@ WITHOUT = [
 
 
 @pytest.mark.parametrize("name", WITHOUT)
-def test_without_a_grant_nothing_tells_what_there_is(
-    ann: Person, bob: Person, stored: Omega, name: str
-) -> None:
-    name = name.replace("{bob}", bob.userid).replace("{BOB}", bob.userid.upper())
+def test_without_a_grant_nothing_tells_what_there_is(eve: Person, rob: Person, name: str) -> None:
+    name = name.replace("{bob}", rob.userid).replace("{BOB}", rob.userid.upper())
     for noun in ("dataset", "model"):
         for method in ("GET", "DELETE"):
-            answer = ann.call(method, f"{noun}/", params={"name": name})
+            answer = eve.call(method, f"{noun}/", params={"name": name})
             assert answer.status_code == 404 and WORD not in answer.text, answer.text
             assert answer.json()["error"]["message"] == f"no {noun} {name!r} is shared with you"
 
@@ -360,12 +386,10 @@ def test_grants_go_with_the_account_of_either_side(
 
 
 @pytest.mark.parametrize("userid", ["no_such_account", "", "ANN", "runner", "a'b", "@ann", "x" * 31, " ann"])
-def test_nothing_is_shared_with_who_is_not_there(
-    web: WebPlatform, bob: Person, stored: Omega, userid: str
-) -> None:
-    answer = bob.call("PUT", "dataset/sales/grant/", json={"userid": userid})
+def test_nothing_is_shared_with_who_is_not_there(rob: Person, userid: str) -> None:
+    answer = rob.call("PUT", "dataset/sales/grant/", json={"userid": userid})
     assert answer.status_code == 400, answer.text
-    assert bob.get("dataset/sales/grant/").json()["objects"] == []
+    assert rob.get("dataset/sales/grant/").json()["objects"] == []
 
 
 def test_a_wrong_userid_is_written_down_and_own_objects_are_not_shared_with_oneself(
@@ -395,10 +419,11 @@ def test_a_wrong_userid_is_written_down_and_own_objects_are_not_shared_with_ones
     ],
 )
 def test_only_what_is_there_is_shared_and_only_as_a_whole(
-    ann: Person, bob: Person, stored: Omega, route: str, body: dict[str, Any], status: int
+    eve: Person, rob: Person, route: str, body: dict[str, Any], status: int
 ) -> None:
-    answer = bob.call("PUT", route, json={"userid": ann.userid, **body})
+    answer = rob.call("PUT", route, json={"userid": eve.userid, **body})
     assert answer.status_code == status, answer.text
+    rob.call("DELETE", f"dataset/sales/grant/?userid={eve.userid}")
 
 
 def test_guessing_of_names_ends_after_some_in_a_minute(web: WebPlatform, bob: Person, stored: Omega) -> None:

@@ -196,6 +196,20 @@ def test_grants_are_given_seen_and_taken_back_in_python(
         bobs.datasets.grant("t", "nobody_of_that_name")
 
 
+def test_what_is_in_a_shared_bucket_is_listed(bobs: Omega, ann: Person, bob: Person, tmp_path: Path) -> None:
+    anns = platform(ann, tmp_path, "lab")
+    bobs["lab"].datasets.put(frame(), "a/t")
+    bobs["lab"].datasets.put(frame(), ".hidden")
+    with pytest.raises(NotFound):
+        anns.datasets.list(f"@{bob.userid}/*")
+    bob.call("PUT", "bucket/lab/grant/", json={"userid": ann.userid})
+    assert anns.datasets.list(f"@{bob.userid}/*") == [f"@{bob.userid}/a/t"]
+    assert anns.datasets.list(f"@{bob.userid}/b*") == [] == anns.models.list(f"@{bob.userid}/*")
+    assert anns.datasets.find(f"@{bob.userid}/a/*")[0].rows == 6
+    assert_same(anns.datasets[f"@{bob.userid}/a/t"], frame())
+    anns.close()
+
+
 def test_without_an_account_the_next_step_is_named(ann: Person, tmp_path: Path) -> None:
     om = Omega(config.load(tmp_path / "none.yml", OMEGA_MONGO_URL=ann.settings["OMEGA_MONGO_URL"]))
     with pytest.raises(Unavailable, match="omegacli init"):
