@@ -25,7 +25,7 @@ from omegaml.omega import Omega
 from tests.services.web_platform import Person, WebPlatform
 from tests.services.web_runner import WebRunner
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.mariadb]
 
 CHECKED = (
     "not_a_server_error",

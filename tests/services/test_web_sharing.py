@@ -17,7 +17,7 @@ from omegaml.metadata import COLLECTION
 from omegaml.omega import Omega
 from tests.services.web_platform import Person, WebPlatform
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.mariadb]
 WORD = "only-bob-may-see-this"
 ARROW = "application/vnd.apache.arrow.stream"
 ROWS = {"data": [{"x": 7, "word": "new"}]}
