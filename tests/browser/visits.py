@@ -21,6 +21,19 @@ AXE = Path(__file__).parent / "vendor/axe/axe.min.js"
 _VIOLATIONS = """axe.run(document, {resultTypes: ["violations"]}).then(found => found.violations.map(
     v => `${v.id}: ${v.help}: ${v.nodes.map(n => n.html.slice(0, 200)).join("  ")}`))"""
 
+_TABBED = """() => {
+    const clickable = "a[href], button, input, select, textarea, summary, [tabindex='0']";
+    const usable = e => !e.disabled && e.type !== "hidden" && e.tabIndex >= 0
+        && e.checkVisibility({visibilityProperty: true});
+    const all = new Set([...document.querySelectorAll(clickable)].filter(usable));
+    const reached = new Map();  // what had the focus, and whether that was seen
+    document.addEventListener("focusin", ({target: e}) => reached.set(e, getComputedStyle(e).outlineStyle));
+    if (document.activeElement !== document.body) document.activeElement.blur();
+    const unseen = e => (reached.get(e) || "none") === "none";
+    window.tabbed = {all: [...all], left: () => [...all].filter(unseen).map(
+        e => `not reached by keyboard: ${e.outerHTML.slice(0, 150)}`)};
+}"""
+
 
 @dataclass
 class Visit:
@@ -50,6 +63,13 @@ class Visit:
         """By how many pixels the page is wider than the window."""
         root = "document.documentElement"
         return int(self.page.evaluate(f"{root}.scrollWidth - {root}.clientWidth"))
+
+    def out_of_reach(self) -> list[str]:
+        """What can be clicked and not be reached by the key Tab, or not be seen to have the focus then."""
+        self.page.evaluate(_TABBED)
+        for _ in range(self.page.evaluate("2 * window.tabbed.all.length + 10")):  # a date has several stops
+            self.page.keyboard.press("Tab")
+        return list(self.page.evaluate("window.tabbed.left()"))
 
     def sign_in(self, userid: str) -> None:
         self.go("/account/login/")

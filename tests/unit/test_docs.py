@@ -33,6 +33,13 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_every_picture_is_shown_and_says_what_it_shows() -> None:
+    page = (ROOT / "docs/web.md").read_text()
+    shown = re.findall(r'<img src="(images/[^"]+)" width="\d+" alt="[^"]+">', page)
+    there = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs/images").rglob("*.png")]
+    assert sorted(shown) == sorted(there)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_in_documents_is_python(page: Path) -> None:
     for block in re.findall(r"(?ms)^```python\n(.*?)^```", page.read_text()):
