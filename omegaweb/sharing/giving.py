@@ -33,7 +33,7 @@ def give(request: Any, kind: str, bucket: str, name: str, userid: Any, right: st
         if not counted("refused", request.user.pk):  # nobody tries all names
             wait = max(1, round(rest_of_minute()))
             raise TooOften("too many names were tried", f"wait {wait} seconds", after=wait)
-        audit.record("grant.refused", request, object=label(kind, bucket, name), to=str(userid)[:40])
+        audit.record("grant.refused", request, object=label(kind, bucket, name), to=ascii(userid)[:40])
         if userid == request.user.username:
             raise InvalidInput("what is yours cannot be shared with yourself", hint="name another account")
         raise InvalidInput(

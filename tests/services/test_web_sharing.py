@@ -385,7 +385,9 @@ def test_grants_go_with_the_account_of_either_side(
     assert ann.get("grant/").json()["objects"] == []
 
 
-@pytest.mark.parametrize("userid", ["no_such_account", "", "ANN", "runner", "a'b", "@ann", "x" * 31, " ann"])
+@pytest.mark.parametrize(
+    "userid", ["no_such_account", "", "ANN", "runner", "a'b", "@ann", "x" * 31, " ann", "\x00", "\ud800"]
+)
 def test_nothing_is_shared_with_who_is_not_there(rob: Person, userid: str) -> None:
     answer = rob.call("PUT", "dataset/sales/grant/", json={"userid": userid})
     assert answer.status_code == 400, answer.text

@@ -292,9 +292,9 @@ def test_completion_knows_every_command(env: dict[str, str], shell: str) -> None
 
 COMPLETED = {
     "da": {"datasets"},
-    "datasets re": {"rename"},
-    "-c dev datasets re": {"rename"},
-    "--json datasets re": {"rename"},
+    "datasets re": {"rename", "revoke"},
+    "-c dev datasets re": {"rename", "revoke"},
+    "--json datasets re": {"rename", "revoke"},
     "datasets put t.csv --ap": {"--append"},
     "datasets put t.csv --dry": {"--dry-run"},
     "datasets get --format ''": set(),
