@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from omegaml.frame import LazyFrame
 
 TEXT = pa.large_string()
+FIRST_ROWS = 1_000  # that tell the types of columns, but of those of objects
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def batches(lazy: LazyFrame | LazyRows) -> Batches:
 
     Labels that are there twice get .1, .2 and so on behind them.
     """
-    first = next(_tables(lazy), None)
+    first = next(_tables(lazy.head(FIRST_ROWS)), None)  # of all rows, more would be read ahead
     if first is None:
         first = _as_arrow(lazy._empty())
     names = distinct(first.column_names)
