@@ -3,7 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.http import HttpRequest
 
+from omegaweb import audit
 from omegaweb.sharing.models import Grant
 
 
@@ -19,3 +21,8 @@ class GrantAdmin(admin.ModelAdmin):
         return False
 
     has_change_permission = has_add_permission
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        for grant in queryset:
+            audit.record("grant.revoked", request, object=str(grant), owner=str(grant.owner))
+        return super().log_deletions(request, queryset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -97,6 +98,9 @@ def test_what_is_shared_is_read_in_every_format(ann: Person, bob: Person, stored
     assert [row["x"] for row in page["data"]["rows"]] == [2, 3]
     assert page["name"] == f"@{bob.userid}/sales"
     assert ann.get(page["resource_uri"].removeprefix("/api/v1/")).status_code == 200
+    first = ann.get(f"{route}?limit=2").json()
+    after = ann.get(first["meta"]["next"].removeprefix("/api/v1/")).json()
+    assert [row["x"] for row in after["data"]["rows"]] == [3]
     assert "end" in ann.get(route, headers={"Accept": "text/csv"}).text
     stream = ann.get(f"{route}?x__lt=3", headers={"Accept": ARROW}).content
     assert pa.ipc.open_stream(stream).read_all().column("x").to_pylist() == [1, 2]
@@ -436,6 +440,18 @@ def test_guessing_of_names_ends_after_some_in_a_minute(web: WebPlatform, bob: Pe
 
 
 # --- pages
+
+
+def test_an_administrator_takes_a_grant_back(
+    web: WebPlatform, boss: Person, ann: Person, bob: Person, stored: Omega
+) -> None:
+    share(bob, ann)
+    listed = boss.page(f"/admin/sharing/grant/?q={bob.userid}").text
+    where = re.search(r"/admin/sharing/grant/\d+/", listed)
+    assert where and ann.page("/admin/sharing/grant/").status_code in (302, 403)
+    boss.submit(f"{where[0]}delete/", post="yes")
+    _refused(ann, f"dataset/@{bob.userid}/sales/")
+    assert entries(web, boss.userid, "grant.revoked") == 1
 
 
 def test_an_owner_shares_and_takes_back_on_the_pages(ann: Person, bob: Person, stored: Omega) -> None:
