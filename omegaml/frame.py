@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 65_536
 VALUE_ROWS = 200_000
-RANKED_ROWS = 500_000  # rows whose sort keys are held at once
+RANKED_ROWS = 250_000  # rows whose sort keys are held at once
 GATHER_BYTES = 32 << 20  # of sorted rows that are collected by one reading of the data
 FEW_ROWS = 4_096  # not worth a sort of their own
 
@@ -36,7 +36,7 @@ FEW_ROWS = 4_096  # not worth a sort of their own
 class LazyFrame(Lazy):
     """A table in chunks, what is asked of it, and nothing read yet.
 
-    A sort holds the sorted columns of at most some 500,000 rows, except for `get()`, which holds them all.
+    A sort holds the sorted columns of at most some 250,000 rows, except for `get()`, which holds them all.
     What comes before `after(row)` is not read, unless it has to be looked at for the order.
     """
 
@@ -83,7 +83,7 @@ class LazyFrame(Lazy):
     def chunks(self, as_: str = "pandas") -> Iterator[Any]:
         """Yield the rows in order, as frames of at most some ten thousand rows.
 
-        A sort without `head` goes over its columns again for every 500,000 rows, and over the data for every
+        A sort without `head` goes over its columns again for every 250,000 rows, and over the data for every
         32 MiB.
 
         Args:
