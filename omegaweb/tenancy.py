@@ -9,14 +9,19 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from omegaml import config
+from omegaml.backends.columnar.chunks import never_trust
 from omegaml.backends.models import never_load
 from omegaml.omega import Omega
 from omegaweb import provision
 from omegaweb.accounts.models import User
 
-never_load()  # wherever a name leads that somebody has written into the own database
-
+CHUNK_BYTES = 512 << 20
 KEEP = 64  # accounts whose connection stays open
+
+# people may write into their own databases whatever they like
+never_load()
+never_trust(CHUNK_BYTES)
+
 _kept: OrderedDict[str, Omega] = OrderedDict()
 _lock = threading.Lock()
 

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
+from omegaml.backends.columnar.unpacking import unpacked
 from omegaml.errors import InvalidInput
-from omegaweb.api.unpacking import unpacked
 
 ROWS = 1 << 16
 BLOCK = 4 << 20

@@ -19,7 +19,8 @@ from pyarrow import ipc
 from omegaml.backends.columnar.narrow import is_wide, narrowed, widened
 from omegaml.backends.columnar.texts import has_texts, is_split, joined, split
 from omegaml.backends.columnar.types import ColumnType, codes_type
-from omegaml.errors import Corrupt
+from omegaml.backends.columnar.unpacking import unpacked
+from omegaml.errors import Corrupt, InvalidInput
 
 Form: TypeAlias = Callable[[pa.Array], pa.RecordBatch]  # how the values lie in what is written
 
@@ -33,6 +34,9 @@ _PROBE = 4096  # values that are compressed for a try
 _WORTH = 0.9
 _STRONGER = 0.7  # zstd costs three times lz4, written and read, so it must give clearly fewer bytes
 _SERVES = 16  # chunks
+#: What comes of bytes that somebody has changed.
+MISSHAPEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, OverflowError)
+_most: int | None = None
 _TEXT = 64  # code points of a string that the statistics keep
 
 
@@ -86,23 +90,57 @@ def pack(
 def unpack(data: bytes, type: ColumnType) -> pa.Array:
     """Return the array that `pack` wrote; strings with few distinct values come as a dictionary array.
 
-    Raises Corrupt for bytes that are not such a chunk.
+    Whatever the bytes are, nothing beside them is read: a chunk may have been written by somebody else, who
+    wants to see what lies there.
+    Raises: Corrupt for bytes that are not such a chunk; InvalidInput where `never_trust` sets a bound.
     """
     buffer = pa.py_buffer(data)
     try:
+        if _most is not None:
+            _check_size(buffer, _most)
         message = ipc.read_message(buffer)
         if message.type == "record batch":
             schema = pa.schema([("v", type.arrow)])
-            return ipc.read_record_batch(message, schema).column(0)
+            return checked(ipc.read_record_batch(message, schema).column(0))
         batch = ipc.open_stream(buffer, options=_READ).read_next_batch()
         if is_split(batch):
-            return joined(batch)
-        array, how = batch.column(0), batch.schema.field(0).metadata
+            batch.validate()
+            return checked(joined(batch))
+        array, how = checked(batch.column(0)), batch.schema.field(0).metadata
         if how:
             return widened(array, how, type.arrow)
         return array.cast(type.arrow) if type.kind == "category" and array.type != type.arrow else array
-    except (pa.ArrowInvalid, OSError, StopIteration, EOFError) as error:
+    except InvalidInput:
+        raise
+    except (pa.ArrowException, OSError, EOFError, StopIteration, *MISSHAPEN) as error:
         raise Corrupt(f"a chunk of the column cannot be read: {error}") from None
+
+
+def never_trust(most: int) -> None:
+    """Have this process doubt all chunks from now on: for one that reads what people wrote for themselves.
+
+    Texts must be UTF-8. A chunk is refused that unpacks to more than `most` bytes: few can stand for many.
+    """
+    global _most
+    _most = most
+
+
+def _check_size(buffer: pa.Buffer, most: int) -> None:
+    size = sum(map(unpacked, ipc.MessageReader.open_stream(buffer)))
+    if size > most:
+        raise InvalidInput(
+            f"a chunk of {size:,} bytes is more than the {most:,} that are unpacked here",
+            hint="read the dataset in Python, by om.datasets",
+        )
+
+
+def checked(array: pa.Array) -> pa.Array:
+    """Return the array if none of its offsets and indices points outside of it. Raises ArrowInvalid."""
+    if _most is None and _is_text(array.type):  # that is UTF-8 takes longer to see
+        array.view(pa.binary() if array.type == pa.string() else pa.large_binary()).validate(full=True)
+    else:
+        array.validate(full=True)
+    return array
 
 
 def stats(array: pa.Array | pa.ChunkedArray, type: ColumnType) -> tuple[Any, Any, int]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from bson.errors import BSONError
 
 from omegaml.backends import cells
 from omegaml.backends.base import Table, check_type
-from omegaml.backends.columnar.chunks import whole
+from omegaml.backends.columnar.chunks import MISSHAPEN, whole
 from omegaml.backends.columnar.schema import IndexSpec, Schema
 from omegaml.backends.columnar.types import ColumnType, arrow_type, type_of
 from omegaml.backends.columnar.values import (
@@ -28,7 +30,7 @@ from omegaml.backends.columnar.values import (
     row_index,
     to_arrow,
 )
-from omegaml.errors import InvalidInput, NotStorable
+from omegaml.errors import Corrupt, InvalidInput, NotStorable
 
 Array: TypeAlias = pa.Array | pa.ChunkedArray
 Columns: TypeAlias = Sequence[Sequence[pa.Array]]
@@ -70,17 +72,28 @@ def decode(
         columns: for each stored column its chunks, in order; `rows` values in all.
         positions: the row numbers that were selected, if not all.
         as_: "pandas", "arrow" or "polars" instead of what was put.
+    Raises: InvalidInput (another `as_`), Corrupt (values that the types do not have).
     """
     home = {"frame": "pandas", "series": "pandas"}.get(schema.container, schema.container)
     if (as_ or home) == "pandas":
         if home == "pandas":
-            return _to_pandas(schema, columns, rows, positions)
+            with _of_their_types():
+                return _to_pandas(schema, columns, rows, positions)
         return _to_arrow(schema, columns, rows).to_pandas()
     if as_ not in (None, "arrow", "polars"):
         raise InvalidInput(f"a table cannot be read as {as_!r}", hint="use pandas, arrow or polars")
     if (as_ or home) == "arrow":
-        return _to_arrow(schema, columns, rows)
+        with _of_their_types():
+            return _to_arrow(schema, columns, rows)
     return _to_polars(schema, columns, rows)
+
+
+@contextmanager
+def _of_their_types() -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, BSONError, *MISSHAPEN) as error:
+        raise Corrupt(f"the values are not those of the columns' types: {error}") from error
 
 
 def adapt(table: Table, schema: Schema) -> Table:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from omegaml.backends import cells
 from omegaml.backends.columnar import chunks
 from omegaml.backends.columnar.types import CELL, ColumnType, bare, string_dtype, type_of
-from omegaml.errors import NotStorable
+from omegaml.errors import Corrupt, NotStorable
 
 Array: TypeAlias = pa.Array | pa.ChunkedArray
 
@@ -87,6 +87,9 @@ def from_arrow(parts: Sequence[pa.Array], type_: ColumnType, rows: int) -> Any:
             if any(part.null_count for part in parts):
                 codes[_missing(parts, rows)] = -1
             dtype = pd.CategoricalDtype(index_from_doc(p["categories"]), ordered=p["ordered"])
+            if rows and (int(codes.min()) < -1 or int(codes.max()) >= len(dtype.categories)):
+                # pandas would look for what it takes for an object where there is none
+                raise Corrupt(f"there are no categories for codes up to {codes.max()}")
             return pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
         case "string":
             return _strings(parts, p)
