@@ -98,18 +98,20 @@ class Store:
         index: Sequence[str] | None = None,
         keep_versions: bool | None = None,
         once: Once | None = None,
+        only: str | None = None,
     ) -> Metadata:
         """Store frames that come one after the other as one dataset, whole or not at all.
 
         No more than one part is held in memory. The arguments are those of `put`, and
 
             once: an append with it is made once, however often and by how many writers it is repeated.
+            only: the `id` of an object; where another or none has the name by then, Conflict is raised.
         Raises: InvalidInput (no parts), Mismatch (a part does not go on from the first), and as `put`.
         """
         how: dict[str, Any] = {"format": format, "attributes": attributes, "index": index}
         if append:
-            return self._append(parts, name, is_stream=True, once=once, **how)
-        return self._put(parts, name, replace=replace, keep_versions=keep_versions, **how)
+            return self._append(parts, name, is_stream=True, once=once, only=only, **how)
+        return self._put(parts, name, replace=replace, keep_versions=keep_versions, only=only, **how)
 
     def put_encoded(
         self,
@@ -145,17 +147,18 @@ class Store:
         keep_versions: bool | None = None,
         replaces: Metadata | None = None,
         once: Once | None = None,
+        only: str | None = None,
     ) -> Metadata:
         check_name(name)
         if tag is not None:
             check_tag(tag)
         old = self.catalog.find(name)
-        self._check_place(name, old, replace, replaces)
+        self._check_place(name, old, replace, replaces, only)
         backend, payloads = self._encoded(parts, name, format, index)
         storage = self._storage(backend)
         written = storage.write(payloads, self._new(name, backend))
         return self._flip(
-            name, old, backend, written, replace, attributes, tag, keep_versions, replaces, once
+            name, old, backend, written, replace, attributes, tag, keep_versions, replaces, once, only
         )
 
     def _encoded(
@@ -194,13 +197,14 @@ class Store:
         keep_versions: bool | None = None,
         replaces: Metadata | None = None,
         once: Once | None = None,
+        only: str | None = None,
     ) -> Metadata:
         """Make what was written visible, in one change of the metadata document."""
         fields = self._fields(name, backend, written)
         for attempt in range(_RETRIES):
             old = self.catalog.find(name) if attempt else old
             try:
-                self._check_place(name, old, replace, replaces)
+                self._check_place(name, old, replace, replaces, only)
             except Conflict:
                 self._storage(backend).free({**fields, "_id": None})
                 raise
@@ -232,14 +236,27 @@ class Store:
         self._storage(backend).free({**fields, "_id": None})
         raise self._busy(name)
 
-    def _check_place(self, name: str, old: Doc | None, replace: bool, replaces: Metadata | None) -> None:
+    def _check_place(
+        self,
+        name: str,
+        old: Doc | None,
+        replace: bool,
+        replaces: Metadata | None,
+        only: str | None = None,
+    ) -> None:
         """Raise Conflict unless what has the name now may be replaced."""
         if old is not None and not replace:
             raise self._taken(name)
+        self._check_identity(name, old, only)
         if replaces is None:
             return
         if old is None or (old["_id"], old.get("version")) != (replaces.id, replaces.version):
             raise Conflict(f"{self.noun} {name!r} was changed by somebody else meanwhile", hint="try again")
+
+    def _check_identity(self, name: str, doc: Doc | None, only: str | None) -> None:
+        """Raise Conflict where `only` is the identity of another object than the one of that name."""
+        if only is not None and (doc is None or str(doc["_id"]) != only):
+            raise Conflict(f"{self.noun} {name!r} was dropped or renamed meanwhile", hint="see what there is")
 
     def _append(
         self,
@@ -251,6 +268,7 @@ class Store:
         attributes: Mapping[str, Any] | None,
         index: Sequence[str] | None,
         once: Once | None = None,
+        only: str | None = None,
     ) -> Metadata:
         check_name(name)
         for key in attributes or {}:
@@ -260,6 +278,7 @@ class Store:
                 )
         for _ in range(1 if is_stream else _RETRIES):
             old = self.catalog.find(name)
+            self._check_identity(name, old, only)
             if old is None:
                 with suppress(_Taken):  # somebody else was first: then append
                     return self._make(
@@ -276,7 +295,7 @@ class Store:
             if old.get("format", backend.format) < backend.format:
                 sets["format"] = backend.format  # an older version must see that it cannot read what is added
             change = {**added.change, "$set": {**added.change.get("$set", {}), **sets}}
-            match = added.match
+            match = {"name": name, **added.match}  # it may have been renamed meanwhile
             if once is not None:
                 is_new, known = appending(once)
                 match = {**match, **is_new}

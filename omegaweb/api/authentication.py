@@ -15,7 +15,8 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
 
-from omegaweb import audit
+from omegaml.errors import Forbidden
+from omegaweb import audit, roles
 from omegaweb.accounts.models import ApiKey, User
 from omegaweb.api.throttling import counted, rest_of_minute
 from omegaweb.audit.models import Entry
@@ -51,6 +52,23 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 class SameOriginSession(SessionAuthentication):
     """Our own pages call the API as who is signed in; other than reading takes their CSRF token."""
+
+
+def check_still(request: Request, role: str) -> None:
+    """Raise where the caller may not do any more, after a long body, what was allowed before it came.
+
+    Raises: AuthenticationFailed (the account is disabled or gone, its key has ended), Forbidden (its role).
+    """
+    header = request.headers.get("Authorization")
+    if header is not None:
+        found = User.objects.with_key(*credentials(header))
+        user = found and found.user
+    else:  # one of our own pages
+        user = User.objects.filter(pk=request.user.pk, is_active=True).first()
+    if user is None:
+        raise AuthenticationFailed("the account or its API key was disabled meanwhile")
+    if not roles.may(user, role):
+        raise Forbidden("your account may not do this any more", hint="ask an administrator")
 
 
 def _is_first_today(key: ApiKey, where: str) -> bool:

@@ -147,6 +147,7 @@ class DatasetStatistics(APIView):
         page = Page.of(request, 50, 200)
         with place(request, "dataset", name) as at:
             lazy = selected(table(at.om.datasets, at.name, version_of(request)), request.query_params)
+            at.check()
             part, total = chosen(lazy, page.offset, page.limit)
             found = statistics(part)
         meta = page.meta(request, total, page.after(len(found["columns"]), total))

@@ -44,6 +44,11 @@ def whole(meta: Metadata) -> dict[str, Any]:
     )
 
 
+def shared(meta: Metadata) -> dict[str, Any]:
+    """As `whole` to whom it is shared with: without its owner's notes, tags and data."""
+    return {key: value for key, value in whole(meta).items() if key not in ("attributes", "tags", "trained")}
+
+
 def version(meta: Metadata, tags: dict[str, int]) -> dict[str, Any]:
     named = f"{meta.name}@{meta.version}"
     return brief(meta) | {

@@ -56,16 +56,16 @@ class Signature(serializers.Serializer):
 
 
 class WholeModel(Model):
-    """What is known of a model."""
+    """What is known of a model; `tags`, `attributes` and `trained` of one's own only."""
 
     bucket = serializers.CharField()
     module = serializers.CharField(allow_null=True)
     python = serializers.CharField(allow_null=True)
     packages = serializers.DictField(child=serializers.CharField())
     signature = Signature()
-    tags = serializers.DictField(child=serializers.IntegerField())
-    attributes = serializers.DictField()
-    trained = serializers.DictField(allow_null=True)
+    tags = serializers.DictField(child=serializers.IntegerField(), required=False)
+    attributes = serializers.DictField(required=False)
+    trained = serializers.DictField(allow_null=True, required=False)
 
     def get_fields(self) -> dict[str, serializers.Field]:
         # `class` is no name of an attribute in Python

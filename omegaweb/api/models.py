@@ -193,6 +193,7 @@ class Schema(APIView):
     def get(self, request: Request, name: str) -> Response:
         with place(request, "model", asked_name(request, name)) as at:
             meta = at.shown(at.om.models.metadata(at.name))
+            at.check()
         return Response(describing.openapi(meta, settings.CONFIGURATION.url))
 
 
@@ -267,6 +268,7 @@ class Action(APIView):
                 return accepted(request, promise.id, name)
             try:
                 result = asking.answered(promise.get())
+                at.check()
             except Mismatch as error:
                 if error.details.get("fitted") is False:  # the request is right, but for its time
                     raise InvalidInput(
@@ -338,7 +340,9 @@ def accepted(request: Request, id: str, name: str) -> Response:
 
 def _described(request: Request, name: str) -> Any:
     with place(request, "model", asked_name(request, name)) as at:
-        return plain(describing.whole(at.shown(_known(at.om, at.name))))
+        meta = at.shown(_known(at.om, at.name))
+        at.check()
+        return plain(describing.shared(meta) if at.prefix else describing.whole(meta))
 
 
 def _known(om: Any, name: str) -> Metadata:

@@ -23,7 +23,7 @@ from omegaweb.api.cursors import Cursor
 from omegaweb.api.listing import LAST, Page
 from omegaweb.api.scope import address
 from omegaweb.api.selecting import Lazy, is_filtered, is_sorted, selected
-from omegaweb.api.sharing import place
+from omegaweb.api.sharing import Place, place
 
 MOST_ROWS = 10_000  # of a page
 MOST_CELLS = 500_000
@@ -80,10 +80,13 @@ def read(request: Request, name: str) -> HttpResponseBase:
         version = version_of(request)
         meta = om.datasets.metadata(name, version)
         if meta.kind == "python.file":
-            return _file(om.datasets, name, version, until.pop_all())
+            return _file(at, version, until.pop_all())
         if meta.kind not in TABLES:
-            return Response(_object(om.datasets, name, version, at.shown(meta)))
+            found = _object(om.datasets, name, version, at.shown(meta))
+            at.check()
+            return Response(found)
         lazy = selected(om.datasets.getl(name, version=version), request.query_params)
+        at.check()
         cursor = Cursor.of(request.query_params)
         if cursor is not None:
             cursor.check(lazy, meta.name)
@@ -166,13 +169,14 @@ def _cut(request: Request, lazy: Lazy) -> Lazy:
     return lazy if stop is None and not page.offset else lazy[page.offset : stop]
 
 
-def _file(datasets: Store, name: str, version: str | None, until: ExitStack) -> HttpResponseBase:
+def _file(at: Place, version: str | None, until: ExitStack) -> HttpResponseBase:
     """The bytes of a stored file."""
     with until:
-        file = until.enter_context(datasets.open(name, version=version))
+        file = until.enter_context(at.om.datasets.open(at.name, version=version))
+        at.check()
         pieces = iter(lambda: file.read(1 << 20), b"")
         media_type = "application/octet-stream"
-        return downloads.stream(pieces, media_type, Asked.parse(name).name, until.pop_all())
+        return downloads.stream(pieces, media_type, Asked.parse(at.name).name, until.pop_all())
 
 
 def _object(datasets: Store, name: str, version: str | None, meta: Metadata) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from omegaweb.accounts.models import User
 from omegaweb.api.scope import bucket_of, platform
 from omegaweb.api.throttling import counted, rest_of_minute
 from omegaweb.sharing.giving import STORES, identity
-from omegaweb.sharing.models import BUCKET, READ, WRITE, Grant
+from omegaweb.sharing.models import BUCKET, DATASET, READ, WRITE, Grant
 
 _USERID = re.compile(r"[a-z][a-z0-9_]{2,30}")
 _SHARED = re.compile(rf"@(?P<owner>{_USERID.pattern})/(?P<rest>.+)", re.DOTALL)
@@ -31,12 +31,26 @@ _SHARED = re.compile(rf"@(?P<owner>{_USERID.pattern})/(?P<rest>.+)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Place:
-    """Where an object is: `name` in the platform `om` of `owner`; `prefix` is `@bob/` for one of bob's."""
+    """Where an object is: `name` in the platform `om` of `owner`; `prefix` is `@bob/` for one of bob's.
+
+    `only` is the identity of the object that was granted: what gets its name later is not. None where all of
+    the bucket is granted, or the caller's own.
+    """
 
     om: Omega
     owner: User
     name: str
     prefix: str = ""
+    only: str | None = None
+    noun: str = DATASET
+
+    def check(self) -> None:
+        """Raise NotFound where another object has the name by now than the one that was granted.
+
+        To be called after what was found under the name: then it was the granted object that was found.
+        """
+        if self.only is not None and identity(getattr(self.om, STORES[self.noun]), self.name) != self.only:
+            raise nothing(self.noun, self.prefix + self.name)
 
     def shown(self, meta: Metadata) -> Metadata:
         """The metadata with the name by which the caller knows the object."""
@@ -70,19 +84,23 @@ def place(request: Request, noun: str, name: str, right: str = READ) -> Iterator
     owner = grants[0].owner
     with tenancy.omega(owner, bucket) as om:
         id = identity(getattr(om, STORES[noun]), asked.name)
-        grants = [grant for grant in grants if _opens(grant, id, right)]
-        if not grants:
-            raise refusal(request, noun, name)
+        opening = [grant for grant in grants if _opens(grant, id, right)]
+        if not opening:
+            # who may see all of a bucket guesses no names in it
+            is_seen = any(grant.kind == BUCKET for grant in grants)
+            raise nothing(noun, name) if is_seen else refusal(request, noun, name)
         if asked.tag or asked.back or request.query_params.get("version"):
             raise InvalidInput(
                 f"{name!r}: the versions of a shared {noun} stay its owner's", hint="leave the version out"
             )
-        if not any(grant.allows(right) for grant in grants):
+        opening = [grant for grant in opening if grant.allows(right)]
+        if not opening:
             raise Forbidden(
                 f"{noun} {name!r} is shared with you to be read, not to be changed",
                 hint=f"ask {owner} for the right to write",
             )
-        yield Place(om, owner, match["rest"], f"@{owner}/")
+        only = None if any(grant.kind == BUCKET for grant in opening) else id
+        yield Place(om, owner, match["rest"], f"@{owner}/", only, noun)
 
 
 @contextmanager
@@ -138,6 +156,11 @@ def refusal(request: Request, noun: str, name: str) -> Exception:
     if not counted("refused", request.user.pk):
         return Throttled(wait=rest_of_minute())
     audit.record("shared.refused", request, object=f"{noun} {name}")
+    return nothing(noun, name)
+
+
+def nothing(noun: str, name: str) -> NotFound:
+    """What is said of an object that is not there for the caller."""
     return NotFound(f"no {noun} {name!r} is shared with you", hint="see /api/v1/grant/")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rest_framework.request import Request
@@ -16,9 +17,11 @@ from omegaml.store.base import Once
 from omegaml.store.names import check_name
 from omegaweb import audit
 from omegaweb.api import bodies, uploads
+from omegaweb.api.authentication import check_still
 from omegaweb.api.reading import TABLES, resource
 from omegaweb.api.scope import address, platform
-from omegaweb.api.sharing import is_shared, only_own, place
+from omegaweb.api.sharing import Place, is_shared, only_own, place
+from omegaweb.roles import EDITOR
 from omegaweb.sharing import giving
 from omegaweb.sharing.models import DATASET, WRITE
 
@@ -35,14 +38,18 @@ def store(request: Request, name: str) -> Response:
         raise InvalidInput(
             "the header Idempotency-Key is no key", hint="1 to 200 characters, without blanks, as a UUID"
         )
-    with place(request, "dataset", name, WRITE) as at, uploads.received(request) as upload:
+    with place(request, "dataset", name, WRITE):
+        pass  # who may not write sends no body
+    with uploads.received(request) as upload, _again(request, name) as at:
         om, asked, name = at.om, name, check_name(at.name)
         is_earlier = bodies.is_earlier(upload.json)
         said = request.query_params.get("append", upload.json.get("append"))
         append = is_earlier if said is None else bodies.flag("append", said)
         existed = om.datasets.exists(name)
+        if once_key is not None and at.prefix:  # the owner's keys, and those of others, are other ones
+            once_key = f"{request.user.username} {once_key}"
         once = Once(once_key, upload.digest) if once_key is not None and append else None
-        meta = _stored(om.datasets, upload, name, append, once)
+        meta = _stored(om.datasets, upload, name, append, once, at.only)
     if at.prefix:
         audit.record("shared.written", request, object=f"dataset {asked}", append=append)
     if is_earlier:
@@ -51,11 +58,21 @@ def store(request: Request, name: str) -> Response:
     return Response(resource(at.shown(meta)), status=200 if existed else 201, headers=headers)
 
 
-def _stored(datasets: Store, upload: uploads.Upload, name: str, append: bool, once: Once | None) -> Metadata:
+@contextmanager
+def _again(request: Request, name: str) -> Iterator[Place]:
+    """As `place`, once the body has come: meanwhile grants were taken back, keys ended, objects dropped."""
+    check_still(request, EDITOR)
+    with place(request, "dataset", name, WRITE) as at:
+        yield at
+
+
+def _stored(
+    datasets: Store, upload: uploads.Upload, name: str, append: bool, once: Once | None, only: str | None
+) -> Metadata:
     for attempt in range(TRIES):
         like = _like(datasets, name) if append else None
         try:
-            meta = datasets.put_parts(upload.parts(like), name, append=append, once=once)
+            meta = datasets.put_parts(upload.parts(like), name, append=append, once=once, only=only)
             break
         except Busy:
             if attempt == TRIES - 1:
