@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from uuid import uuid4
 
 from django.conf import settings
@@ -89,6 +89,16 @@ def address(request: HttpRequest) -> str:
         with suppress(ValueError):  # where there are fewer proxies than were said, the caller has written it
             return str(ip_address(hops[-proxies]))
     return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def network(request: HttpRequest) -> str:
+    """What callers are counted by: the address or, of IPv6, the /64 in which one household has them all."""
+    text = address(request)
+    with suppress(ValueError):
+        found = ip_address(text)
+        if isinstance(found, IPv6Address):
+            return str(found.ipv4_mapped or IPv6Address(int(found) >> 64 << 64))
+    return text
 
 
 class JsonLines(logging.Formatter):

@@ -16,7 +16,7 @@ from omegaml.errors import OmegaError
 from omegaweb import audit
 from omegaweb.api import authentication
 from omegaweb.api.throttling import counted, rest_of_minute
-from omegaweb.requests import address, current_id
+from omegaweb.requests import current_id, network
 
 _log = logging.getLogger(__name__)
 CODES = {
@@ -50,6 +50,8 @@ def answer(exc: Exception, context: dict[str, Any]) -> Response:
         # the database's own refusal of a user is no refusal of the caller: a login is out of step
         status = exc.http_status if exc.http_status != 401 else 503
         content = body(exc.code, exc.message, exc.hint)
+        if "after" in exc.details:
+            headers["Retry-After"] = str(exc.details["after"])
     elif isinstance(exc, exceptions.APIException):
         status = exc.status_code
         message, hint = _sentence(exc), None
@@ -86,7 +88,7 @@ def answer(exc: Exception, context: dict[str, Any]) -> Response:
 
 def _counted(request: Any) -> bool:
     """Count a refusal; False where there are too many of them in this minute."""
-    return counted("refused", getattr(request.user, "pk", None) or address(request))
+    return counted("refused", getattr(request.user, "pk", None) or network(request))
 
 
 def _sentence(exc: exceptions.APIException) -> str:

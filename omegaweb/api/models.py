@@ -31,6 +31,7 @@ from omegaweb.api.parsing import Json, TooLarge
 from omegaweb.api.permissions import EditorWrites
 from omegaweb.api.scope import address, asked_name, platform
 from omegaweb.api.sharing import check_shared, listed_place, only_own, place
+from omegaweb.api.waiting import waits
 from omegaweb.sharing import giving
 from omegaweb.sharing.models import MODEL
 from omegaweb.workers.runtime import runtime
@@ -105,7 +106,8 @@ class Models(APIView):
             task = work.task(
                 "create", name, params={"pipeline": pipeline}, limit=asking.wait(request), waiting=True
             )
-            work.run(task).get()
+            with waits(request):
+                work.run(task).get()
             return Response(describing.whole(om.models.metadata(name)), status=201)
 
     @extend_schema(exclude=True)
@@ -263,11 +265,12 @@ class Action(APIView):
             work = runtime(at.owner, at.om)  # another's model runs where that account's models do
             task = work.task(action, at.name, x, y, limit=None if later else limit, waiting=not later)
             began = time.perf_counter()
-            promise = work.run(task, async_=later)
             if later:
-                return accepted(request, promise.id, name)
+                return accepted(request, work.run(task, async_=True).id, name)
             try:
-                result = asking.answered(promise.get())
+                with waits(request):
+                    promise = work.run(task)
+                    result = asking.answered(promise.get())
                 at.check()
             except Mismatch as error:
                 if error.details.get("fitted") is False:  # the request is right, but for its time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
@@ -19,6 +20,7 @@ from omegaweb.api import asking, shapes
 from omegaweb.api import model_shapes as forms
 from omegaweb.api.permissions import Viewer
 from omegaweb.api.scope import platform
+from omegaweb.api.waiting import waits
 from omegaweb.workers.models import Worker
 
 
@@ -37,8 +39,9 @@ class Task(APIView):
     )
     def get(self, request: Request, id: str) -> Response:
         """State, result and error of a task."""
-        with platform(request) as om:
-            return Response(_task(om, id, asking.wait(request, "wait", 0.0)))
+        seconds = asking.wait(request, "wait", 0.0)
+        with platform(request) as om, waits(request) if seconds else nullcontext():
+            return Response(_task(om, id, seconds))
 
     @extend_schema(
         operation_id="task_cancel",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -13,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from omegaml.errors import OmegaError
-from omegaweb.requests import address
+from omegaweb.requests import network
 
 
 class TooOften(OmegaError):
@@ -25,22 +26,40 @@ class TooOften(OmegaError):
 
 def counted(scope: str, caller: Any) -> bool:
     """Count a call; tell whether it is within what `scope` allows the caller in this minute."""
-    key = f"calls-{scope}-{caller}-{int(time.time() // 60)}"
+    key = _key(scope, caller)
     cache.add(key, 0, 120)
     return bool(cache.incr(key) <= settings.CALLS_PER_MINUTE[scope])
+
+
+def uncount(scope: str, caller: Any) -> None:
+    """Take back one call that was counted."""
+    with suppress(ValueError):  # its minute is over
+        cache.decr(_key(scope, caller))
+
+
+def _key(scope: str, caller: Any) -> str:
+    return f"calls-{scope}-{caller}-{int(time.time() // 60)}"
 
 
 def rest_of_minute() -> float:
     return 60 - time.time() % 60
 
 
+def sender(request: HttpRequest) -> str:
+    """Who has sent the form of which page."""
+    return f"{request.resolver_match.url_name}-{network(request)}"
+
+
 def limited(view: Any) -> Any:
-    """Wrap a page so that one address can send its form, or try its link, only so often in a minute."""
+    """Wrap a page so that one address can send its form, or try its link, only so often in a minute.
+
+    Each page has its own count, so that who fills one of them leaves the others to those behind his address.
+    """
 
     @wraps(view)
     def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         tries = request.method == "POST" or kwargs or request.GET.get("invitation")
-        if tries and not counted("form", address(request)):
+        if tries and not counted("form", sender(request)):
             wait = max(1, round(rest_of_minute()))
             raise TooOften("there were too many tries from your address", f"wait {wait} seconds", after=wait)
         return view(request, *args, **kwargs)
@@ -78,4 +97,4 @@ class PerAddress(_PerMinute):
     scope = "address"
 
     def caller(self, request: Request) -> Any:
-        return None if request.user else address(request)
+        return None if request.user else network(request)

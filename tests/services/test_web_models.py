@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,31 @@ def test_an_answer_that_takes_too_long_is_not_waited_for(om: Omega, ann: Person,
     answer = ann.call("POST", "model/sleeper/predict/?timeout=3", json={"data": [[60.0]]})
     assert "sleeper" in message(answer, 504) and answer.json()["error"]["hint"] == "use ?async=1"
     assert time.monotonic() - began < 15
+
+
+def test_one_account_cannot_have_all_threads_wait_for_it(
+    om: Omega, ann: Person, bob: Person, runner: WebRunner
+) -> None:
+    om.models.put(Sleeper(), "sleeper")
+    task = ann.call("POST", "model/sleeper/fit/?async=1", json={"data": [[5.0]]})
+    where = task.headers["Location"].removeprefix("/api/v1/")
+    ask = [lambda: ann.call("POST", "model/sleeper/predict/?timeout=4", json={"data": [[60.0]]})] * 4
+    ask += [lambda: ann.get(f"{where}?wait=4")] * 4
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(one) for one in ask]
+        time.sleep(1)
+        began = time.monotonic()
+        assert bob.get("model/").status_code == 200 and time.monotonic() - began < 2
+        answers = [one.result() for one in asked]
+    held = [answer for answer in answers if answer.status_code == 429]
+    assert len(held) == 5 and {int(answer.headers["Retry-After"]) for answer in held} == {1}
+    assert "waits for 3 answers" in message(held[0], 429)
+    wait_for(lambda: ann.get(where).json()["status"] != "running")
+    body = {"columns": ["x", "n"], "data": [[10, 1]]}
+    for at_once in (3, 6):  # once a process has it, quick ones go one after the other
+        with ThreadPoolExecutor(at_once) as pool:
+            quick = list(pool.map(lambda _: ann.call("POST", "model/line/predict/", json=body), range(12)))
+        assert {answer.status_code for answer in quick} == {200}
 
 
 # --- tasks
