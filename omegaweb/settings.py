@@ -111,7 +111,7 @@ AXES_COOLOFF_TIME = 0.25  # hours
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_TEMPLATE = "accounts/locked.html"
 AXES_IPWARE_PROXY_COUNT = CONFIGURATION.proxies
-AXES_CLIENT_IP_CALLABLE = "omegaweb.requests.address"
+AXES_CLIENT_IP_CALLABLE = "omegaweb.requests.network"
 AXES_VERBOSE = False
 
 # mail
@@ -196,8 +196,15 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
     "DEFAULT_THROTTLE_CLASSES": ["omegaweb.api.throttling.PerAccount", "omegaweb.api.throttling.PerAddress"],
 }
+# of each caller: Django's own 300 places would not hold those of a busy minute
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 50_000},
+    }
+}
 # refused: what one address or account is refused goes into the audit log no more often than so, and
-# refusals: what all of them together are; form: what one address sends to the pages that know nobody yet;
+# refusals: what all of them together are; form: what one address sends to each page that knows nobody yet;
 # letter: mail to one address
 CALLS_PER_MINUTE = {
     "account": 6000,

@@ -47,6 +47,7 @@ class Runner:
 class Web:
     enabled: bool = True
     audit_days: int = 365
+    proxies: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "ports.web": (1, 65535),
     "ports.metrics": (0, 65535),
     "web.audit_days": (1, 36500),
+    "web.proxies": (0, 10),
     "mail.port": (1, 65535),
     "mongodb.cache_gb": (0.25, 10000),  # mongod's own bounds
     "mongodb.oplog_mb": (990, 10**9),

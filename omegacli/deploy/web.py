@@ -65,6 +65,8 @@ def configuration(spec: ClusterSpec, secrets: Secrets) -> str:
         values["metrics_port"] = spec.ports.metrics
     if spec.web.audit_days != Web.audit_days:
         values["audit_days"] = spec.web.audit_days
+    if spec.web.proxies:
+        values["proxies"] = spec.web.proxies
     return str(yaml.safe_dump(values, sort_keys=False, width=4096, allow_unicode=True))
 
 

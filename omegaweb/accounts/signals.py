@@ -12,7 +12,7 @@ from django.dispatch import receiver
 from omegaweb import audit, provision
 from omegaweb.accounts.models import RetiredUserid, User
 from omegaweb.api.throttling import counted
-from omegaweb.requests import address
+from omegaweb.requests import network
 
 
 @receiver(post_save, sender=User)
@@ -42,5 +42,5 @@ def signed_in(sender: Any, request: Any, user: User, **kwargs: Any) -> None:
 @receiver(user_login_failed)
 def refused(sender: Any, credentials: dict[str, Any], request: Any = None, **kwargs: Any) -> None:
     """Write down a wrong password, as far as one address is not sending them in floods."""
-    if request is not None and not request.path.startswith("/api/") and counted("refused", address(request)):
+    if request is not None and not request.path.startswith("/api/") and counted("refused", network(request)):
         audit.record("sign-in.refused", request, userid=str(credentials.get("username", "")))

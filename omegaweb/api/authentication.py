@@ -20,7 +20,7 @@ from omegaweb import audit, roles
 from omegaweb.accounts.models import ApiKey, User
 from omegaweb.api.throttling import counted, rest_of_minute
 from omegaweb.audit.models import Entry
-from omegaweb.requests import address
+from omegaweb.requests import address, network
 
 HOW = "send the header `Authorization: userid:apikey`"
 
@@ -36,7 +36,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         found = User.objects.with_key(userid, key) if userid and key else None
         if found is None:
             # DRF's throttles come after this, and each wrong key is written down
-            if not counted("refused", address(request._request)):
+            if not counted("refused", network(request._request)):
                 raise Throttled(wait=rest_of_minute())
             # of the request below, as asking this one for its user would come here again
             audit.record("key.refused", request._request, userid=userid)
