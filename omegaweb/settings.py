@@ -204,8 +204,8 @@ CACHES = {
     }
 }
 # refused: what one address or account is refused goes into the audit log no more often than so, and
-# refusals: what all of them together are; form: what one address sends to each page that knows nobody yet;
-# letter: mail to one address
+# refusals: what all strangers together are, and all accounts; form: what one address sends to each page
+# that knows nobody yet; letter: mail to one address
 CALLS_PER_MINUTE = {
     "account": 6000,
     "address": 120,

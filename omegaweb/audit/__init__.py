@@ -17,7 +17,9 @@ def record(
     object: str = "",
     **detail: Any,
 ) -> None:
-    """Write one line into the audit log; of refusals only so many in a minute, whoever has them.
+    """Write one line into the audit log; of refusals only so many in a minute, and how many it left out.
+
+    Those of accounts that are signed in are counted apart: no flood by strangers hides them.
 
     Args:
         action: what, as in "key.used".
@@ -27,13 +29,17 @@ def record(
         detail: anything else worth keeping, and no secret.
     """
     from omegaweb.api.throttling import counted
+    from omegaweb.audit.leaving_out import leave_out
     from omegaweb.audit.models import Entry
     from omegaweb.requests import address, current_id
 
     outcome = outcome if not action.endswith("refused") else "refused"
-    if outcome == "refused" and not counted("refusals", "all"):
-        return  # many addresses at once; each has its own limit before this one
-    who = userid or getattr(getattr(request, "user", None), "username", "") or ""
+    user = getattr(request, "user", None)
+    who = userid or getattr(user, "username", "") or ""
+    known = "accounts" if getattr(user, "is_authenticated", False) else "strangers"
+    if outcome == "refused" and not counted("refusals", known):
+        leave_out(who)  # many addresses at once; each has its own limit before this one
+        return
     Entry.objects.create(
         action=action,
         userid=who[:150],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import re
 import signal
@@ -333,5 +334,19 @@ def test_a_million_wrong_keys_from_everywhere_do_not_fill_the_audit_log(operated
     for n in range(1500):  # each from another address, as far as the proxy tells
         wrong = {"Authorization": "flood:om_wrong", "X-Forwarded-For": f"10.9.{n // 250}.{n % 250}"}
         assert requests.get(f"{operated.url}/api/v1/config/", headers=wrong).status_code == 401
+    ann = operated.person()
+    assert ann.get("user/").status_code == 403
     written = int(operated.manage("shell", "-v", "0", "-c", count).stdout)
     assert 1 <= written <= 1200  # of two minutes, where one ends meanwhile
+    own = f"from omegaweb.audit.models import Entry; print(Entry.objects.filter(userid={ann.userid!r}, "
+    own += "action='refused').count())"
+    assert operated.manage("shell", "-v", "0", "-c", own).stdout.strip() == "1"  # hidden by no flood
+    told = "from omegaweb.audit.models import Entry; "
+    told += "print(*[e.detail['accounts'] for e in Entry.objects.filter(action='refusals.left-out', "
+    told += "object__endswith=' refusals left out') if 'flood' in e.detail['accounts']], sep=';')"
+    deadline = time.monotonic() + 90
+    while not (said := operated.manage("shell", "-v", "0", "-c", told).stdout.strip()):
+        assert time.monotonic() < deadline
+        time.sleep(2)
+    left = [ast.literal_eval(line)["flood"] for line in said.split(";")]
+    assert written + sum(left) <= 1500 and len(left) <= 2
