@@ -430,6 +430,19 @@ class Store:
             return lazy.select("^" + asked.excluded[0], *asked.excluded[1:])
         return lazy
 
+    def size(self, name: str, *, version: int | str | None = None) -> int:
+        """Count the bytes that reading Python data, an array or a file takes.
+
+        Metadata has the same number as the writer's word, which is not good enough where others read.
+
+        Raises: NotFound, InvalidInput (the object is of another kind).
+        """
+        doc = self.catalog.resolve(Asked.parse(name), version)
+        storage = self._storage(self._backend(doc))
+        if not hasattr(storage, "size"):
+            raise InvalidInput(f"{self.noun} {name!r} ({doc['kind']}) is read in parts")
+        return int(storage.size(doc))
+
     def open(self, name: str, *, version: int | str | None = None) -> BinaryIO:
         """Return a stored file or model as a seekable binary stream, read piece by piece.
 

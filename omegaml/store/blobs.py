@@ -89,6 +89,10 @@ class BlobStorage:
         payload = Blob(cast(BinaryIO, reader), doc.get("kind_meta") or {}, reader.length)
         return backend.decode(payload, doc.get("format") or 0)
 
+    def size(self, doc: Mapping[str, Any]) -> int:
+        """The bytes that reading it takes. Raises Stale where it is gone."""
+        return self.open(doc).length
+
     def open(self, doc: Mapping[str, Any]) -> BlobReader:
         """Return the file as a stream that checks what it reads. Raises Stale where it is gone."""
         return BlobReader(self.db, self.names.files, doc["gridfile"], doc["name"])

@@ -83,6 +83,13 @@ class DocumentsStorage:
             found.sort(key=lambda d: places[d["_id"]])
         return backend.decode(Documents(found, meta), doc.get("format") or 0)
 
+    def size(self, doc: Mapping[str, Any]) -> int:
+        """The bytes that reading it takes."""
+        summed = {"$group": {"_id": None, "bytes": {"$sum": {"$bsonSize": "$$ROOT"}}}}
+        with translated():
+            found = list(self.db[doc["collection"]].aggregate([{"$match": _query(doc)}, summed]))
+        return int(found[0]["bytes"]) if found else 0
+
     def copy(self, doc: Mapping[str, Any], name: str) -> Written:
         """Store the documents once more."""
         collection = self.names.fresh("data")

@@ -23,6 +23,7 @@ from omegaml.errors import InvalidInput
 ROWS = 1 << 16
 BLOCK = 4 << 20
 BATCH_BYTES = 256 << 20
+BOMB = 200  # how many times its size a row group may have unpacked, if it is larger than that
 _EXACT = 1 << 53  # from here on a float does not tell integers apart
 _TRUE, _FALSE = ["true", "True", "TRUE"], ["false", "False", "FALSE"]
 _NULLS = ["", "#N/A", "N/A", "NA", "n/a", "<NA>", "NULL", "null", "NaN", "nan", "-NaN", "-nan", "None"]
@@ -77,10 +78,23 @@ def of_parquet(file: BinaryIO) -> Iterator[pa.Table]:
     with _translated("Parquet"):
         file.seek(0)
         source = pq.ParquetFile(file)
+        _check_groups(source.metadata)
         yield source.schema_arrow.empty_table()
         for batch in source.iter_batches(batch_size=ROWS):
             batch.validate(full=True)
             yield pa.Table.from_batches([batch])
+
+
+def _check_groups(about: pq.FileMetaData) -> None:
+    """Raises InvalidInput for a few bytes that stand for so many that no table would have them."""
+    for group in map(about.row_group, range(about.num_row_groups)):
+        columns = [group.column(i) for i in range(group.num_columns)]
+        whole = sum(column.total_uncompressed_size for column in columns)
+        if whole > max(BATCH_BYTES, BOMB * sum(column.total_compressed_size for column in columns)):
+            raise InvalidInput(
+                f"a row group of the body has {whole:,} bytes when it is unpacked: {BOMB} fold and more",
+                hint=f"send row groups of at most {BATCH_BYTES:,} bytes",
+            )
 
 
 READERS: Mapping[str, Callable[[BinaryIO], Iterator[pa.Table]]] = {

@@ -182,7 +182,7 @@ def _file(at: Place, version: str | None, until: ExitStack) -> HttpResponseBase:
 def _object(datasets: Store, name: str, version: str | None, meta: Metadata) -> dict[str, Any]:
     if meta.kind not in _PLAIN:
         raise InvalidInput(f"dataset {name!r} ({meta.kind}) cannot be read by REST")
-    if meta.bytes is None or meta.bytes > OBJECT_BYTES:
+    if datasets.size(name, version=version) > OBJECT_BYTES:
         raise InvalidInput(
             f"dataset {name!r} ({meta.kind}) is too large to be read as JSON", hint="read it in Python"
         )

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from omegaml.metadata import COLLECTION
 from omegaml.omega import Omega
 from tests.services.web_platform import Person, WebPlatform
 
@@ -201,4 +202,43 @@ def test_a_list_of_ten_thousand_takes_as_many_queries_as_one_of_ten(web: WebPlat
         asked.append(len(found))
     assert answer.json()["meta"]["total_count"] == 1000
     assert len(set(asked)) == 1 and asked[0] <= 3, asked
+    om.close()
+
+
+def test_a_small_parquet_file_that_stands_for_a_huge_table_is_refused_unread(
+    web: WebPlatform, lou: Person
+) -> None:
+    sent = io.BytesIO()
+    zeros = pa.table({"x": np.zeros(48 * MIB)})
+    pq.write_table(
+        zeros,
+        sent,
+        compression="zstd",
+        use_dictionary=False,
+        row_group_size=48 * MIB,
+        data_page_size=1 << 30,
+    )
+    del zeros
+    assert len(sent.getvalue()) < MIB
+    headers = {"Content-Type": f"application/{TYPES['parquet']}"}
+    with watched(web) as grown:
+        answer = lou.call("PUT", "dataset/bomb/", data=sent.getvalue(), headers=headers)
+    assert answer.status_code == 400 and "when it is unpacked" in answer.json()["error"]["message"]
+    assert grown[-1] < 50 * MIB
+
+
+@pytest.mark.parametrize("value", [np.zeros(MIB), [f"some text of python {i}" for i in range(250_000)]])
+def test_an_object_is_measured_and_not_taken_at_its_owners_word(
+    web: WebPlatform, lou: Person, value: Any
+) -> None:
+    om = Omega(mongo_url=lou.settings["OMEGA_MONGO_URL"])
+    meta = om.datasets.put(value, "object")
+    assert lou.get("dataset/object/").status_code == 400
+    lied = {"$set": {"kind_meta.bytes": 10}}
+    assert om.db[COLLECTION].update_one({"name": "object", "prefix": "data/"}, lied).modified_count == 1
+    assert om.datasets.metadata("object").bytes == 10 != meta.bytes
+    answer = lou.get("dataset/object/")
+    assert answer.status_code == 400 and "too large" in answer.json()["error"]["message"]
+    assert om.datasets.size("object") > 4 * MIB
+    om.datasets.drop("object")
     om.close()
