@@ -250,7 +250,7 @@ def check_server(spec: ClusterSpec) -> Check:
 
 
 def check_mail(spec: ClusterSpec) -> Check:
-    """Where mail is sent there are a sender and, where one is named, the file of the password."""
+    """Where mail is sent there is a sender; a file of the password that is named is closed to others."""
     mail = spec.mail
     if not mail.host or not web.is_part_of(spec):
         return Check("local.mail", "ok", "no mail is sent")
@@ -258,8 +258,10 @@ def check_mail(spec: ClusterSpec) -> Check:
         hint = f"{_AGAIN}--set mail.sender=platform@example.com"
         return Check("local.mail", "fail", "there is a mail.host and no mail.sender", hint)
     try:
-        if mail.password_file:
-            read_text(Path(mail.password_file).expanduser())
+        if file := spec.mail_password_file:
+            read_text(file)
+            if file.stat().st_mode & 0o077:
+                return Check("local.mail", "fail", f"{file} is open to others", f"chmod 600 {file}")
     except (OSError, UnicodeDecodeError) as error:
         message = f"the file of mail.password_file cannot be read: {error}"
         return Check("local.mail", "fail", message, "write the password of the mail account into it")

@@ -79,6 +79,12 @@ class ClusterSpec:
     def layout(self) -> Layout:
         return Layout(self.root)
 
+    @property
+    def mail_password_file(self) -> Path | None:
+        """The file of the mail account's password, wherever one is that reads omega.yml."""
+        name = self.mail.password_file
+        return self.root / Path(name).expanduser() if name else None
+
 
 _LIMITS: dict[str, tuple[float, float]] = {
     "ports.mongodb": (1, 65535),

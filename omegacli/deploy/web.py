@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import yaml
 from omegacli.deploy import supervisor
 from omegacli.deploy.base import Layout, read_text
 from omegacli.deploy.secrets import Secrets
-from omegacli.deploy.spec import ACCOUNT, ClusterSpec, Mail, Web
+from omegacli.deploy.spec import ACCOUNT, ClusterSpec, Web
 from omegaml import __version__, admin
 from omegaml.errors import OmegaError, Unavailable
 
@@ -59,7 +60,7 @@ def configuration(spec: ClusterSpec, secrets: Secrets) -> str:
         "mongo_host": server,
         "url": url(spec),
         "own_account": ACCOUNT,
-        **_mail(spec.mail),
+        **_mail(spec),
     }
     if spec.ports.metrics:
         values["metrics_port"] = spec.ports.metrics
@@ -70,15 +71,24 @@ def configuration(spec: ClusterSpec, secrets: Secrets) -> str:
     return str(yaml.safe_dump(values, sort_keys=False, width=4096, allow_unicode=True))
 
 
-def _mail(mail: Mail) -> dict[str, Any]:
+def _mail(spec: ClusterSpec) -> dict[str, Any]:
     """What web.yml says of mail: nothing where none is sent. The password stays in its own file."""
+    mail = spec.mail
     if not mail.host:
         return {}
     values: dict[str, Any] = {"mail_host": mail.host, "mail_port": mail.port, "mail_tls": mail.tls}
     values |= {"mail_from": mail.sender, "mail_user": mail.user}
-    if mail.password_file:
-        values["mail_password_file"] = str(Path(mail.password_file).expanduser().absolute())
+    if spec.mail_password_file:
+        values["mail_password_file"] = str(spec.mail_password_file)
     return values
+
+
+def _mail_password(spec: ClusterSpec) -> str:
+    if not spec.mail.host or spec.mail_password_file is None:
+        return ""
+    with suppress(OSError, UnicodeDecodeError):  # the check before `up` says it
+        return read_text(spec.mail_password_file)
+    return ""
 
 
 def gunicorn(spec: ClusterSpec, configured: str) -> str:
@@ -95,7 +105,9 @@ def gunicorn(spec: ClusterSpec, configured: str) -> str:
         "chdir": str(_source()),  # a module that happens to lie in the cluster's folder is none of ours
         "control_socket_disable": True,  # it would lie in the home of whoever typed `up`
     }
-    head = f"# Written by `omegacli cluster up`: omega|ml {__version__}, {digest(configured)}\n"
+    # whatever web.yml says, in itself or in a file that it names: another content restarts gunicorn
+    said = digest(configured, _mail_password(spec))
+    head = f"# Written by `omegacli cluster up`: omega|ml {__version__}, {said}\n"
     return head + "".join(f"{name} = {value!r}\n" for name, value in values.items())
 
 

@@ -265,6 +265,7 @@ def test_mail_and_a_port_for_figures_are_set_and_unset_as_everything_is(
     assert "no mail.sender" in error["message"] and "--set mail.sender" in error["hint"]
     word = tmp_path / "mail_password"
     word.write_text("a word for mail\n")
+    word.chmod(0o600)
     values = {"mail.host": "127.0.0.1", "mail.port": "1", "mail.user": "platform", "mail.tls": "none"}
     values |= {"mail.sender": "platform@example.com", "mail.password_file": str(word)}
     given = [w for key, value in values.items() for w in ("--set", f"{key}={value}")]
@@ -280,6 +281,9 @@ def test_mail_and_a_port_for_figures_are_set_and_unset_as_everything_is(
         pids = running.pids()
         running.cluster("up")  # which finds its own port in use, and restarts nothing
         assert running.pids() == pids
+        word.write_text("another word for mail\n")
+        running.cluster("up")
+        assert running.pids()["web"] != pids["web"]
         kept = [path for path in running.root.rglob("*") if path.is_file() and "mongodb" not in path.parts]
         assert not [path for path in kept if b"a word for mail" in path.read_bytes()]
     finally:

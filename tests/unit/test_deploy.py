@@ -448,6 +448,31 @@ def test_a_new_password_of_the_account_changes_one_line(layout):
     assert changed.startswith("admin_password: ") and stat.S_IMODE(layout.secrets.stat().st_mode) == 0o600
 
 
+def test_the_file_of_the_mail_password_is_below_the_root_closed_to_others_and_read_again(layout, monkeypatch):
+    values = {"mail.host": "smtp.example.com", "mail.sender": "a@b.c", "mail.password_file": "words/mail"}
+    cluster = spec.with_values(ClusterSpec(layout.root), values)
+    word = layout.root / "words" / "mail"
+    write_file(word, "one word", 0o644)
+    found = checks.check_mail(cluster)
+    assert found.status == "fail" and found.hint == f"chmod 600 {word}"
+    word.chmod(0o600)
+    assert checks.check_mail(cluster).status == "ok"
+    configured = web.configuration(cluster, secrets.generate())
+    assert yaml.safe_load(configured)["mail_password_file"] == str(word)
+    before = web.gunicorn(cluster, configured)
+    assert web.gunicorn(cluster, configured) == before and "one word" not in configured + before
+    word.write_text("another word")
+    assert web.gunicorn(cluster, configured) != before
+
+
+def test_the_proxies_in_front_are_told_to_the_web_application(layout):
+    cluster = spec.with_values(ClusterSpec(layout.root), {"web.proxies": "2"})
+    assert yaml.safe_load(web.configuration(cluster, secrets.generate()))["proxies"] == 2
+    assert "proxies" not in yaml.safe_load(web.configuration(ClusterSpec(layout.root), secrets.generate()))
+    with pytest.raises(InvalidInput, match=r"web\.proxies"):
+        spec.with_values(ClusterSpec(layout.root), {"web.proxies": "-1"})
+
+
 def test_a_root_below_a_file_fails_the_check(tmp_path):
     (tmp_path / "file").write_text("")
     assert checks.check_root(ClusterSpec(tmp_path / "file" / "root")).status == "fail"
