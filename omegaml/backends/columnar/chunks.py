@@ -35,7 +35,10 @@ _WORTH = 0.9
 _STRONGER = 0.7  # zstd costs three times lz4, written and read, so it must give clearly fewer bytes
 _SERVES = 16  # chunks
 #: What comes of bytes that somebody has changed.
-MISSHAPEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, OverflowError)
+MISSHAPEN = (
+    *(ValueError, TypeError, LookupError, AttributeError),
+    *(AssertionError, OverflowError, NotImplementedError),
+)
 _most: int | None = None
 _TEXT = 64  # code points of a string that the statistics keep
 
