@@ -98,8 +98,9 @@ class InternalPort:
 
 
 def _port(request: HttpRequest) -> int | None:
-    """Where the server took the request; None where that is no port of TCP."""
-    name = request.META["gunicorn.socket"].getsockname()
+    """Where the server took the request; None where that is no port of TCP, or no gunicorn."""
+    socket = request.META.get("gunicorn.socket")
+    name = socket.getsockname() if socket is not None else None
     return int(name[1]) if isinstance(name, tuple) else None
 
 

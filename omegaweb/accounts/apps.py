@@ -17,7 +17,7 @@ class Accounts(AppConfig):
 
 
 def compare_exactly(using: str, **kwargs: Any) -> None:
-    """Have MySQL compare texts as they are, in all tables that are made from now on.
+    """Have MySQL compare texts as they are, in all tables.
 
     By itself it takes `Ann`, `ánn` and `ann ` for the userid `ann`.
     """
@@ -25,4 +25,12 @@ def compare_exactly(using: str, **kwargs: Any) -> None:
     if connection.vendor == "mysql":
         exact = "utf8mb4_nopad_bin" if connection.mysql_is_mariadb else "utf8mb4_0900_bin"
         with connection.cursor() as cursor:
-            cursor.execute(f"ALTER DATABASE CHARACTER SET utf8mb4 COLLATE {exact}")
+            cursor.execute(f"ALTER DATABASE CHARACTER SET utf8mb4 COLLATE {exact}")  # of tables made later
+            cursor.execute(
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() "
+                "AND table_type = 'BASE TABLE' AND table_collation <> %s",
+                [exact],
+            )
+            for (table,) in cursor.fetchall():
+                name = connection.ops.quote_name(table)
+                cursor.execute(f"ALTER TABLE {name} CONVERT TO CHARACTER SET utf8mb4 COLLATE {exact}")

@@ -22,6 +22,8 @@ NAME = f"omegaml-{__version__}-py3-none-any.whl"
 INSTALL = f"pip install './{NAME}[sklearn]'"
 _PACKAGES = ("omegaml", "omegacli", "omegaweb")
 _LEFT_OUT = ("__pycache__/", "omegaweb/static/")  # of this installation only
+# what the packages are made of: a database, a key or a link that was left beside it is no part of them
+_PARTS = ("css", "html", "js", "json", "md", "py", "svg", "txt", "typed", "yml", "LICENSE")
 _TAGS = "Wheel-Version: 1.0\nGenerator: omegaweb\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
@@ -61,7 +63,8 @@ def _files() -> Iterator[tuple[str, bytes]]:
 def _below(folder: Path, name: str) -> Iterator[tuple[str, bytes]]:
     for path in sorted(folder.rglob("*")):
         place = f"{name}/{path.relative_to(folder).as_posix()}"
-        if path.is_file() and not any(part in place for part in _LEFT_OUT):
+        known = path.name.rpartition(".")[2] in _PARTS and path.is_file() and not path.is_symlink()
+        if known and not any(part in place for part in _LEFT_OUT):
             yield place, path.read_bytes()
 
 

@@ -157,3 +157,11 @@ def test_the_address_written_down_is_the_one_that_the_last_proxy_has_seen(tmp_pa
         code = "from omegaweb.audit.models import Entry; "
         code += "print(*Entry.objects.order_by('pk').values_list('address', flat=True))"
         assert told(web, code).split()[-4:] == ["1.2.3.4", "127.0.0.1", "127.0.0.1", "127.0.0.1"]
+
+
+def test_counters_of_many_callers_are_kept_for_their_minute(web: WebPlatform) -> None:
+    code = "from omegaweb.api.throttling import counted; from django.conf import settings; import time; "
+    code += "time.sleep(max(0, time.time() % 60 - 50) and 11); "
+    code += "settings.CALLS_PER_MINUTE['form'] = 1; counted('form', 'first'); "
+    code += "[counted('form', n) for n in range(3000)]; print(counted('form', 'first'))"
+    assert told(web, code) == "False"

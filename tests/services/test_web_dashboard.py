@@ -67,8 +67,9 @@ def test_the_list_of_ten_thousand_is_as_small_as_that_of_fifty(ann: Person, om: 
 
 
 def test_an_object_with_any_name_has_a_page(ann: Person, om: Omega) -> None:
-    for name in ("a/b c", "50%", "a/../b", "ä#;&=+", "a\\b", "'\"<>", "upload", "x/delete"):
+    for name in ("a/b c", "50%", "up", "ä#;&=+", "a\\b", "'\"<>", "upload", "x/delete"):
         om.datasets.put(pd.DataFrame({"a": [1]}), name)
+    om.db["metadata"].update_one({"name": "up"}, {"$set": {"name": "a/../b"}})  # of an earlier version
     page = ann.page("/datasets/").text
     links = re.findall(r'<th scope="row"><a href="([^"]+)">', page)
     assert len(links) == 8
@@ -204,3 +205,14 @@ def test_the_library_of_the_home_page_is_the_platforms_own_and_can_be_installed(
     assert not list(into.rglob("omegaweb/static"))
     assert ann.page("/library/omegaml-9.9-py3-none-any.whl").status_code == 404
     assert requests.get(web.url + found[1]).url.startswith(f"{web.url}/account/login/")
+
+
+def test_the_library_takes_nothing_that_was_left_beside_it(web: WebPlatform, tmp_path: Path) -> None:
+    folder = tmp_path / "package"
+    folder.mkdir()
+    for name in ("a.py", "page.html", "LICENSE", ".env", "web.sqlite3", "key.pem", "a.py~", "dump"):
+        (folder / name).write_text("x")
+    (folder / "link.py").symlink_to("/etc/passwd")
+    code = "from pathlib import Path; from omegaweb.dashboard.library import _below; "
+    code += f"print(*[name for name, data in _below(Path({str(folder)!r}), 'p')])"
+    assert web.manage("shell", "-v", "0", "-c", code).stdout.split() == ["p/LICENSE", "p/a.py", "p/page.html"]

@@ -120,3 +120,20 @@ def test_a_server_that_hangs_holds_nobody_for_ever(web: WebPlatform, database: M
         os.kill(database.process.pid, signal.SIGCONT)
     eventually(lambda: is_healthy(web))
     assert ann.get("config/").status_code == 200
+
+
+def test_tables_of_an_earlier_version_compare_exactly_after_migrate(
+    web: WebPlatform, database: MariaDB, ann: Person
+) -> None:
+    collation = (
+        "SELECT DISTINCT table_collation FROM information_schema.tables WHERE table_schema = DATABASE()"
+    )
+    with connect(database) as connection, connection.cursor() as cursor:
+        cursor.execute(collation)
+        (exact,) = cursor.fetchall()
+        for table in ("accounts_user", "accounts_apikey", "django_session"):
+            cursor.execute(f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+        web.manage("migrate", "--verbosity", "0")
+        cursor.execute(collation)
+        assert cursor.fetchall() == (exact,) and "bin" in exact[0]
+    assert ann.get("config/").status_code == 200

@@ -269,6 +269,12 @@ def test_figures_are_open_at_the_port_for_inside_and_nothing_else_is(operated: W
         assert requests.get(f"{operated.url}/metrics", headers=headers).status_code in (400, 401)
 
 
+def test_a_port_for_figures_keeps_no_other_server_from_answering(operated: WebPlatform) -> None:
+    code = "from django.test import Client; print(*[Client().get(path, headers={'host': 'localhost'})"
+    code += ".status_code for path in ('/healthz', '/metrics')])"
+    assert operated.manage("shell", "-v", "0", "-c", code).stdout.split() == ["200", "401"]
+
+
 AGED = """
 from datetime import timedelta
 from axes.models import AccessAttempt, AccessLog
