@@ -36,8 +36,13 @@ _STRONGER = 0.7  # zstd costs three times lz4, written and read, so it must give
 _SERVES = 16  # chunks
 #: What comes of bytes that somebody has changed.
 MISSHAPEN = (
-    *(ValueError, TypeError, LookupError, AttributeError),
-    *(AssertionError, OverflowError, NotImplementedError),
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
 )
 _most: int | None = None
 _TEXT = 64  # code points of a string that the statistics keep
