@@ -53,7 +53,7 @@ class SharedModel(RuntimeModel):
         query = [] if self._limit is None else [("timeout", self._limit)]
         seconds = None if self._limit is None else self._limit + 30
         answer = self._remote.call(
-            "POST", self._remote.route(self.name, f"{action}/", query), body, timeout=seconds
+            "POST", self._remote.route(self.name, f"{action}/", query, by_path=True), body, timeout=seconds
         )
         return _array(answer.json()["result"], action)
 

@@ -38,6 +38,8 @@ def check_name(name: str) -> str:
     if name != name.strip("/ ") or "//" in name or _FORBIDDEN.search(name):
         hint = "leave out [ ] @ ^ * ?, and a / or blank at either end"
         raise InvalidInput(f"{name!r} cannot be a name", hint=hint)
+    if {".", ".."} & {*name.split("/")}:
+        raise InvalidInput(f"{name!r} cannot be a name", hint="leave out the parts that are . or ..")
     if name.rsplit("/", 1)[-1] in VERBS:
         raise InvalidInput(
             f"{name!r} ends in a word that the REST API uses as a verb", hint="choose another last part"
