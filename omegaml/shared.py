@@ -10,9 +10,11 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from omegaml import filtervalues
 from omegaml.errors import Forbidden, InvalidInput, NotFound, NotStorable, Unavailable
 from omegaml.metadata import Metadata
 from omegaml.store import Store
+from omegaml.store.names import VERBS
 
 if TYPE_CHECKING:
     from omegaml.config import Config
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 FILE = "application/octet-stream"
 ARROW = "application/vnd.apache.arrow.stream"
-_LISTS = ("in", "nin", "between")
+MOST_ROUTE = 4000  # servers take some more
 # what the route takes for something else: such a column is asked for with its operator
 _NO_COLUMNS = frozenset(
     ("name", "columns", "sort", "limit", "offset", "cursor", "orient", "format", "count", "append", "version")
@@ -51,10 +53,28 @@ class Remote:
         headers = {"Bucket": self._bucket, **({"Accept": accept} if accept else {}), **how.pop("headers", {})}
         return rest.call(self._config, method, route, data, headers=headers, **how)
 
-    def route(self, name: str, rest: str = "", query: Iterable[tuple[str, Any]] = ()) -> str:
-        """The route of an object, or of a verb on it."""
-        asked = urlencode([*query])
-        return f"{self._noun}/{quote(name, safe='/@')}/{rest}" + (f"?{asked}" if asked else "")
+    def route(
+        self, name: str, rest: str = "", query: Iterable[tuple[str, Any]] = (), *, by_path: bool = False
+    ) -> str:
+        """The route of an object, or of a verb on it.
+
+        A name that a path cannot carry, as what is between its slashes means something there, goes as
+        `?name=`. Raises InvalidInput where the route is one `by_path` only.
+        """
+        parts = name.split("/")
+        asked = [*query]
+        if not {"", ".", ".."} & {*parts} and parts[-1] not in VERBS:
+            path = f"{self._noun}/{quote(name, safe='/@')}/{rest}"
+        elif by_path:
+            raise InvalidInput(
+                f"{name!r} cannot be the name of something shared", hint="leave out parts as .. or predict"
+            )
+        else:
+            path, asked = f"{self._noun}/{rest}", [("name", name), *asked]
+        route = path + (f"?{urlencode(asked)}" if asked else "")
+        if len(route) > MOST_ROUTE:
+            raise InvalidInput(f"{name!r}: these filters are too long to be sent", hint="give fewer values")
+        return route
 
     # --- grants
 
@@ -103,12 +123,12 @@ class Remote:
     # --- datasets
 
     def get(self, name: str, query: Iterable[tuple[str, Any]], as_: str | None) -> Any:
-        """Return a table as it was put, or the bytes of a file."""
+        """Return a table as it was put, or the bytes of a file. `query` is as `filtervalues` writes it."""
         from omegaml import rest, tablestream
 
-        answer = self.call(
-            "GET", self.route(name, query=query), accept=f"{tablestream.MEDIA_TYPE}, */*;q=0.1", stream=True
-        )
+        accept = f"{tablestream.MEDIA_TYPE}, */*;q=0.1"
+        headers = {filtervalues.HEADER: "json"}
+        answer = self.call("GET", self.route(name, query=query), accept=accept, headers=headers, stream=True)
         kind = answer.headers.get("Content-Type", "")
         if kind.startswith(tablestream.MEDIA_TYPE):
             return tablestream.read(rest.pieces(answer), as_)
@@ -133,7 +153,7 @@ class Remote:
     def put(self, obj: Any, name: str, append: bool) -> Metadata:
         """Store a table as another's dataset. It travels as Arrow, which keeps the index and usual dtypes."""
         body = _arrow(obj)
-        route = self.route(name, query=[("append", int(append))])
+        route = self.route(name, query=[("append", int(append))], by_path=True)
         return self._metadata(self.call("PUT", route, body=body, headers={"Content-Type": ARROW}).json())
 
 
@@ -194,10 +214,12 @@ class Datasets(Shared):
             raise InvalidInput(f"{name!r}: versions stay their owner's", hint="leave the version out")
         if q is not None:
             raise InvalidInput(f"{name!r}: a Q does not travel", hint="give filters by keyword: x__gt=5")
-        query: list[tuple[str, Any]] = [("columns", label) for label in columns or ()]
-        query += [] if limit is None else [("limit", limit)]
+        query: list[tuple[str, Any]] = [] if limit is None else [("limit", limit)]
+        if columns is not None:
+            query.append(("columns", filtervalues.dumps("columns", [str(label) for label in columns])))
         for key, value in filters.items():
-            query += _filter(key, value)
+            column = f"{key}__eq" if key in _NO_COLUMNS else key
+            query.append((column, filtervalues.dumps(key, value)))
         return self.remote.get(name, query, as_)
 
     def put(self, obj: Any, name: str, *, append: bool = False, **how: Any) -> Metadata:
@@ -226,25 +248,6 @@ class Datasets(Shared):
         except NotFound:
             return False
         return True
-
-
-def _filter(key: str, value: Any) -> list[tuple[str, str]]:
-    """A condition as the route takes it."""
-    operator = key.rpartition("__")[2]
-    key = f"{key}__eq" if key in _NO_COLUMNS else key
-    if operator in _LISTS and isinstance(value, list | tuple | set):
-        texts = [_text(key, item) for item in value]
-        # given once it would be taken apart at its commas
-        return [(key, text) for text in (texts * 2 if len(texts) == 1 else texts)]
-    return [(key, _text(key, value))]
-
-
-def _text(key: str, value: Any) -> str:
-    if value is None:
-        raise InvalidInput(f"filter {key} is None", hint=f"{key.partition('__')[0]}__isnull=True")
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def _arrow(obj: Any) -> bytes:

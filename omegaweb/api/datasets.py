@@ -146,7 +146,7 @@ class DatasetStatistics(APIView):
         name = asked_name(request, name)
         page = Page.of(request, 50, 200)
         with place(request, "dataset", name) as at:
-            lazy = selected(table(at.om.datasets, at.name, version_of(request)), request.query_params)
+            lazy = selected(table(at.om.datasets, at.name, version_of(request)), request)
             at.check()
             part, total = chosen(lazy, page.offset, page.limit)
             found = statistics(part)

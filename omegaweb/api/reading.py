@@ -85,7 +85,7 @@ def read(request: Request, name: str) -> HttpResponseBase:
             found = _object(om.datasets, name, version, at.shown(meta))
             at.check()
             return Response(found)
-        lazy = selected(om.datasets.getl(name, version=version), request.query_params)
+        lazy = selected(om.datasets.getl(name, version=version), request)
         at.check()
         cursor = Cursor.of(request.query_params)
         if cursor is not None:

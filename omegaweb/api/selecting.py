@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 
 from django.http import QueryDict
+from rest_framework.request import Request
 
+from omegaml import filtervalues
 from omegaml.errors import InvalidInput, NotFound
 from omegaml.frame import LazyFrame
 from omegaml.literals import scalar
@@ -37,13 +39,16 @@ RESERVED = frozenset(
 _LISTS = ("in", "nin", "between")
 
 
-def selected(lazy: Lazy, asked: QueryDict) -> Lazy:
+def selected(lazy: Lazy, request: Request) -> Lazy:
     """The rows and columns that are asked for. Raises InvalidInput naming the parameter."""
+    asked, is_typed = request.query_params, request.headers.get(filtervalues.HEADER) == "json"
     for key in asked:
         if is_filter(key):
-            lazy = lazy.filter(_condition(key, asked.getlist(key), lazy))
+            values = asked.getlist(key)
+            condition = _typed(key, values, lazy) if is_typed else _condition(key, values, lazy)
+            lazy = lazy.filter(condition)
     lazy = _sorted(lazy, _labels(asked.getlist("sort"), lazy.names))
-    columns = _labels(asked.getlist("columns"), lazy.names)
+    columns = (_typed_labels if is_typed else _labels)(asked.getlist("columns"), lazy.names)
     if columns is None:
         return lazy
     for label in columns:
@@ -83,6 +88,24 @@ def _condition(key: str, values: Sequence[str], lazy: Lazy) -> Expr:
     if lazy.type_of(condition.column).kind != "object":
         return condition
     return _of_objects(condition)
+
+
+def _typed(key: str, values: Sequence[str], lazy: Lazy) -> Expr:
+    """A condition whose value says of what type it is: it means what it means in Python."""
+    if len(values) > 1:
+        raise InvalidInput(f"filter {key} is given {len(values)} times", hint="give it once")
+    condition = parse(key, filtervalues.loads(key, values[0]), lazy.names)
+    _check_column(f"filter {key}", condition.column, lazy)
+    return condition
+
+
+def _typed_labels(given: Sequence[str], names: Container[str]) -> list[str] | None:
+    if not given:
+        return None
+    found = filtervalues.loads("columns", given[0])
+    if len(given) > 1 or not isinstance(found, list) or not all(isinstance(c, str) for c in found):
+        raise InvalidInput("columns is no list of names", hint='columns=["a", "b"]')
+    return found
 
 
 def _of_objects(condition: Cond) -> Expr:
