@@ -3,7 +3,9 @@
 An Arrow stream, which other programs read, says less than the store knows. This one is a sequence of BSON
 documents: one with a table's schema, any number with some of its rows (each column a packed chunk, as in the
 store, and the numbers of the rows where some were left out), and one in the end that says how many rows there
-were. Nothing in it is pickled.
+were. The first says in which format the stream is, too. Nothing in it is pickled.
+
+What comes before the end may be the half of a table: where writing fails, the stream breaks off.
 """
 
 from __future__ import annotations
@@ -19,21 +21,29 @@ import pyarrow as pa
 
 from omegaml.backends.columnar import chunks, codec
 from omegaml.backends.columnar.schema import Schema
-from omegaml.errors import Corrupt, Unavailable
+from omegaml.errors import Corrupt, FormatTooNew, Unavailable
 from omegaml.frame import LazyFrame
 from omegaml.rowframe import LazyRows
 
 MEDIA_TYPE = "application/vnd.omegaml.table"
+FORMAT = 1
 LARGEST = 1 << 30  # bytes of one document
 
 
 def write(lazy: LazyFrame | LazyRows) -> Iterator[bytes]:
-    """Yield what a lazy frame reads, without its order, some ten thousand rows at a time."""
-    rows = 0
-    for doc in _of_rows(lazy) if isinstance(lazy, LazyRows) else _of_columns(lazy):
+    """Yield what a lazy frame reads, without its order, some ten thousand rows at a time.
+
+    The first piece has rows in it, where there are any: what cannot be read fails before anything is sent.
+    """
+    rows, first = 0, b""
+    for number, doc in enumerate(_of_rows(lazy) if isinstance(lazy, LazyRows) else _of_columns(lazy)):
         rows += doc.get("rows", 0)
-        yield bson.encode(doc)
-    yield bson.encode({"end": rows})
+        if number == 0:
+            first = bson.encode({"format": FORMAT, **doc})
+            continue
+        yield first + bson.encode(doc)
+        first = b""
+    yield first + bson.encode({"end": rows})
 
 
 def _of_columns(lazy: LazyFrame) -> Iterator[dict[str, Any]]:
@@ -68,22 +78,40 @@ def read(pieces: Iterable[bytes], as_: str | None = None) -> Any:
 
     Args:
         as_: "pandas", "arrow" or "polars" instead of what was put.
-    Raises: Unavailable (the stream ended early), Corrupt (it is none, or its values are damaged).
+    Raises: Unavailable (the stream ended early), Corrupt (it is none, or its values are damaged),
+        FormatTooNew.
     """
     tables: list[_Table] = []
     rows = 0
-    for doc in _documents(pieces):
-        if "end" in doc:
-            if doc["end"] != rows or not tables:
-                raise Corrupt(f"{rows} of {doc['end']} rows have come", hint="try again")
-            found = [table.made(as_ if len(tables) == 1 else None) for table in tables]
-            return found[0] if len(found) == 1 else _as(pd.concat(found), as_)
-        if "schema" in doc:
-            tables.append(_Table(doc))
-            continue
-        tables[-1].add(doc)
-        rows += doc["rows"]
+    try:
+        for number, doc in enumerate(_documents(pieces)):
+            if number == 0:
+                _check_format(doc.pop("format", None))
+            if doc.keys() == {"schema", "whole"}:
+                tables.append(_Table(doc))
+            elif tables and doc.keys() | {"numbers"} == {"rows", "columns", "numbers"}:
+                tables[-1].add(doc)
+                rows += doc["rows"]
+            elif tables and doc.keys() == {"end"}:
+                if doc["end"] != rows:
+                    raise Corrupt(f"{rows} of {doc['end']} rows have come", hint="try again")
+                found = [table.made(as_ if len(tables) == 1 else None) for table in tables]
+                return found[0] if len(found) == 1 else _as(pd.concat(found), as_)
+            else:
+                raise Corrupt("the answer is no table")
+    except (pa.ArrowException, *chunks.MISSHAPEN) as error:
+        raise Corrupt(f"the answer is no table: {error}") from error
     raise Unavailable("the table ended early", hint="try again")
+
+
+def _check_format(format: Any) -> None:
+    if not isinstance(format, int) or format < 1:
+        raise Corrupt("the answer is no table: it does not say its format")
+    if format > FORMAT:
+        raise FormatTooNew(
+            f"the table comes in format {format}; this version reads up to {FORMAT}",
+            hint="pip install --upgrade omegaml",
+        )
 
 
 class _Table:
@@ -104,8 +132,11 @@ class _Table:
             if len(array) != doc["rows"]:
                 raise Corrupt(f"a column has {len(array)} of {doc['rows']} rows")
             column.append(array)
-        if "numbers" in doc:
-            self._numbers.append(np.frombuffer(doc["numbers"], "<i8").astype(np.int64))
+        numbers = doc.get("numbers")
+        if (None if numbers is None else len(numbers)) != (None if self._is_whole else 8 * doc["rows"]):
+            raise Corrupt("the rows are not numbered as they should be")
+        if numbers is not None:
+            self._numbers.append(np.frombuffer(numbers, "<i8").astype(np.int64))
         self._rows += doc["rows"]
 
     def made(self, as_: str | None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -112,25 +113,22 @@ def stream(
 
 
 class _Body:
-    """An iterator that is ahead by one piece."""
+    """An iterator whose first piece is made already."""
 
     def __init__(self, pieces: Iterator[bytes], until: ExitStack) -> None:
         self._pieces, self._until = pieces, until
         try:
-            self._next: bytes | None = next(pieces, None)
+            first = next(pieces, None)
         except BaseException:
             until.close()
             raise
+        self._all = pieces if first is None else chain((first,), pieces)
 
     def __iter__(self) -> _Body:
         return self
 
     def __next__(self) -> bytes:
-        piece = self._next
-        if piece is None:
-            raise StopIteration
-        self._next = next(self._pieces, None)
-        return piece
+        return next(self._all)  # where that fails now, the answer has begun, and breaks off
 
     def close(self) -> None:
         with self._until:
