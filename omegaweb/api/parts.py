@@ -28,6 +28,7 @@ _EXACT = 1 << 53  # from here on a float does not tell integers apart
 _TRUE, _FALSE = ["true", "True", "TRUE"], ["false", "False", "FALSE"]
 _NULLS = ["", "#N/A", "N/A", "NA", "n/a", "<NA>", "NULL", "null", "NaN", "nan", "-NaN", "-nan", "None"]
 _TEXT = pa.large_string()
+_TEXTS = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 _NULLABLE = {
     **{getattr(pa, f"{u}int{n}")(): f"{u.upper()}Int{n}" for u in ("", "u") for n in (8, 16, 32, 64)},
     pa.bool_(): "boolean",
@@ -78,11 +79,18 @@ def of_parquet(file: BinaryIO) -> Iterator[pa.Table]:
     with _translated("Parquet"):
         file.seek(0)
         source = pq.ParquetFile(file)
-        _check_groups(source.metadata)
-        yield source.schema_arrow.empty_table()
-        for batch in source.iter_batches(batch_size=ROWS):
+        about, schema = source.metadata, source.schema_arrow
+        _check_groups(about)
+        yield schema.empty_table()
+        texts = {field.name for field in schema if field.type in _TEXTS}
+        wide = sum(field.type.byte_width for field in schema if pa.types.is_fixed_size_binary(field.type))
+        rows = max(1, min(ROWS, BATCH_BYTES // max(1, wide)))
+        # each text once, as in the file: written out for every row, one of them could fill all memory
+        source = pq.ParquetFile(file, metadata=about, read_dictionary=sorted(texts))
+        for batch in source.iter_batches(batch_size=rows):
             batch.validate(full=True)
-            yield pa.Table.from_batches([batch])
+            _check_texts(batch, texts)
+            yield pa.Table.from_batches([batch]).cast(schema)
 
 
 def _check_groups(about: pq.FileMetaData) -> None:
@@ -95,6 +103,20 @@ def _check_groups(about: pq.FileMetaData) -> None:
                 f"a row group of the body has {whole:,} bytes when it is unpacked: {BOMB} fold and more",
                 hint=f"send row groups of at most {BATCH_BYTES:,} bytes",
             )
+
+
+def _check_texts(batch: pa.RecordBatch, names: set[str]) -> None:
+    """Raises InvalidInput for texts that are so large and so many times the same that it can be no table."""
+    whole = 0
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if name in names:
+            lengths = pc.binary_length(column.dictionary).take(column.indices)
+            whole += pc.sum(lengths, min_count=0).as_py()
+    if whole > max(BATCH_BYTES, BOMB * batch.nbytes):
+        raise InvalidInput(
+            f"{len(batch):,} rows of the body have {whole:,} bytes when they are unpacked",
+            hint="send it as Arrow, in smaller batches",
+        )
 
 
 READERS: Mapping[str, Callable[[BinaryIO], Iterator[pa.Table]]] = {
