@@ -24,6 +24,7 @@ from omegaweb.sharing.models import BUCKET, KINDS, READ, RIGHTS, Grant
 class OneGrant(serializers.Serializer):
     """What somebody lets somebody else use."""
 
+    id = serializers.IntegerField()
     owner = serializers.CharField()
     userid = serializers.CharField(help_text="Who may use it.")
     kind = serializers.ChoiceField(KINDS)
@@ -63,6 +64,21 @@ class AllGrants(APIView):
         found = giving.given(user) if request.query_params.get("given") == "1" else giving.held(user)
         part = [shown(grant) for grant in found[page.offset : page.offset + page.limit]]
         return Response(listed(request, page, part, found.count()))
+
+
+class HeldGrant(APIView):
+    """A grant that somebody has given to the caller."""
+
+    permission_classes = (Viewer,)
+
+    @extend_schema(
+        operation_id="grant_give_up",
+        responses={204: OpenApiResponse(description="Given up."), **shapes.failures(404)},
+    )
+    def delete(self, request: Request, id: int) -> Response:
+        """Give up what another shares with the caller: it opens nothing any more, nor is it listed."""
+        giving.give_up(request, id)
+        return Response(status=204)
 
 
 class ObjectGrants(APIView):
@@ -122,6 +138,7 @@ def shown(grant: Grant) -> dict[str, Any]:
     is_bucket = grant.kind == BUCKET
     name = grant.bucket if is_bucket else grant.shared_name
     return {
+        "id": grant.pk,
         "owner": grant.owner.username,
         "userid": grant.grantee.username,
         "kind": grant.kind,

@@ -19,6 +19,7 @@ _MODELS = [
 ]
 _GRANTS = [
     path("v1/grant/", grants.AllGrants.as_view()),
+    path("v1/grant/<int:id>/", grants.HeldGrant.as_view()),
     re_path(r"^v1/(?P<kind>dataset|model|bucket)/grant/$", grants.ObjectGrants.as_view(schema=None)),
     re_path(rf"^v1/(?P<kind>dataset|model|bucket)/{_NAME}/grant/$", grants.ObjectGrants.as_view()),
 ]

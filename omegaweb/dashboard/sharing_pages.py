@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
+from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
@@ -14,11 +15,11 @@ from omegaml.metadata import Metadata
 from omegaml.store.names import DEFAULT_BUCKET, is_hidden
 from omegaweb.access import access
 from omegaweb.dashboard import objects
-from omegaweb.roles import EDITOR
+from omegaweb.roles import EDITOR, VIEWER
 from omegaweb.sharing import giving
-from omegaweb.sharing.models import BUCKET, DATASET, READ, RIGHTS, Grant
+from omegaweb.sharing.models import BUCKET, DATASET, MODEL, READ, RIGHTS, Grant
 
-SHOWN = 100  # grants in a list
+SHOWN = 100  # grants on a page of a list
 
 
 def section(request: HttpRequest, noun: str, meta: Metadata) -> dict[str, Any]:
@@ -35,9 +36,22 @@ def section(request: HttpRequest, noun: str, meta: Metadata) -> dict[str, Any]:
 
 
 def held(request: HttpRequest, noun: str) -> dict[str, Any]:
-    """What the part "Shared with you" of a list shows."""
+    """What the part "Shared with you" of a list shows; `?held=2` is its second page."""
     found = giving.held(request.user).filter(kind__in=(noun, BUCKET))
-    return {"held": found[:SHOWN], "noun": noun, "default_bucket": DEFAULT_BUCKET}
+    page = Paginator(found, SHOWN).get_page(request.GET.get("held"))
+    return {"held": page, "noun": noun, "default_bucket": DEFAULT_BUCKET}
+
+
+@access(VIEWER)
+@require_POST
+def give_up(request: HttpRequest, id: int) -> HttpResponse:
+    """Remove a grant that the caller holds, and go back to the list of datasets or models."""
+    try:
+        grant = giving.give_up(request, id)
+        messages.success(request, f"What {grant.owner} shared as “{grant.name or grant.bucket}” is given up.")
+    except NotFound as error:  # taken back meanwhile
+        messages.error(request, f"{error.message}.")
+    return redirect("/models/#held" if request.POST.get("noun") == MODEL else "/datasets/#held")
 
 
 @access(EDITOR)

@@ -25,6 +25,7 @@ urlpatterns = [
     path("upload/name/", dataset_pages.upload_name, name="upload_name"),
     path("delete/dataset/", deleting.delete, DATASET, name="delete_dataset"),
     path("delete/dataset/<path:name>/", deleting.delete, DATASET, name="delete_dataset"),
+    path("held/<int:id>/", sharing_pages.give_up, name="give_up"),
     path("share/dataset/", sharing_pages.share, DATASET, name="share_dataset"),
     path("share/dataset/<path:name>/", sharing_pages.share, DATASET, name="share_dataset"),
     path("models/", views.listed, MODEL, name="models"),

@@ -53,6 +53,16 @@ def revoke(request: Any, kind: str, bucket: str, name: str, userid: str) -> None
     audit.record("grant.revoked", request, object=label(kind, bucket, name), to=userid)
 
 
+def give_up(request: Any, id: int) -> Grant:
+    """Remove a grant that the caller holds, and return what it was. Raises NotFound where there is none."""
+    grant = Grant.objects.select_related("owner").filter(grantee=request.user, pk=id).first()
+    if grant is None or not grant.delete()[0]:
+        raise NotFound(f"you hold no grant {id}", hint="see /api/v1/grant/")
+    about = {"object": label(grant.kind, grant.bucket, grant.name), "owner": grant.owner.username}
+    audit.record("grant.revoked", request, **about, because="given up")
+    return grant
+
+
 def dropped(request: Any, kind: str, bucket: str, name: str) -> None:
     """Forget the grants on an object that its owner has deleted: they open nothing any more."""
     if Grant.objects.filter(owner=request.user, key=key(kind, bucket, name)).delete()[0]:

@@ -475,6 +475,44 @@ def test_an_owner_shares_and_takes_back_on_the_pages(ann: Person, bob: Person, s
     assert "in bucket lab" in shown and WORD not in shown
 
 
+def test_who_holds_a_grant_gives_it_up(web: WebPlatform, ann: Person, bob: Person, stored: Omega) -> None:
+    share(bob, ann)
+    share(bob, ann, "bucket/lab")
+    share(bob, ann, "model/m")
+    eve = web.person()
+    held = {grant["kind"]: grant["id"] for grant in ann.get("grant/").json()["objects"]}
+    for other in (bob, eve):  # bob takes it back by its object
+        assert other.call("DELETE", f"grant/{held['dataset']}/").status_code == 404
+    assert ann.call("DELETE", f"grant/{held['dataset']}/").status_code == 204
+    assert ann.call("DELETE", f"grant/{held['dataset']}/").status_code == 404
+    _refused(ann, f"dataset/@{bob.userid}/sales/")
+    assert bob.get("dataset/sales/grant/").json()["objects"] == []
+    assert "you hold no grant" in eve.submit("/account/", f"/held/{held['model']}/").text
+    assert f"@{bob.userid}/m" in ann.page("/models/").text
+    gone = ann.submit("/models/", f"/held/{held['model']}/", noun="model")
+    assert "is given up" in gone.text and gone.url.endswith("/models/#held")
+    assert "all of bucket lab" in gone.text and f"@{bob.userid}/m" not in ann.page("/models/").text
+    assert [grant["kind"] for grant in ann.get("grant/").json()["objects"]] == ["bucket"]
+    assert entries(web, ann.userid, "grant.revoked") == 2
+    assert ann.page(f"/held/{held['bucket']}/").status_code == 405
+
+
+def test_what_is_shared_is_listed_a_page_at_a_time(web: WebPlatform, ann: Person, bob: Person) -> None:
+    code = (
+        "from omegaweb.sharing.models import Grant;"
+        f"one, two = (User.objects.get(username=name) for name in {(bob.userid, ann.userid)!r});"
+        "[Grant.objects.give(one, two, 'dataset', 'omegaml', f'd{n:03}', 'read', 'x') for n in range(120)]"
+    )
+    web.python(code)
+    first, second = ann.page("/datasets/").text, ann.page("/datasets/?held=2").text
+    for shown, left_out in ((first, second), (second, first)):
+        assert "of 2" in shown
+        names = set(re.findall(r"<code>(@[^<]+)</code>", shown))
+        assert names and not any(f"<code>{name}</code>" in left_out for name in names)
+    assert first.count("Give up @") == 100 and second.count("Give up @") == 20
+    assert ann.page("/datasets/?held=x").status_code == 200 == ann.page("/datasets/?held=99").status_code
+
+
 def test_no_page_shares_what_is_not_ones_own(
     web: WebPlatform, ann: Person, bob: Person, stored: Omega
 ) -> None:
