@@ -14,7 +14,7 @@ from omegaml import filtervalues
 from omegaml.errors import Forbidden, InvalidInput, NotFound, NotStorable, Unavailable
 from omegaml.metadata import Metadata
 from omegaml.store import Store
-from omegaml.store.names import VERBS
+from omegaml.store.names import VERBS, is_shared
 
 if TYPE_CHECKING:
     from omegaml.config import Config
@@ -27,11 +27,6 @@ MOST_ROUTE = 4000  # servers take some more
 _NO_COLUMNS = frozenset(
     ("name", "columns", "sort", "limit", "offset", "cursor", "orient", "format", "count", "append", "version")
 )
-
-
-def is_shared(name: Any) -> bool:
-    """Whether a name is one of an object of somebody else: none of one's own begins so."""
-    return isinstance(name, str) and name.startswith("@")
 
 
 class Remote:
@@ -167,7 +162,7 @@ class Shared(Store):
     def grant(self, name: str, userid: str, right: str = "read") -> dict[str, Any]:
         """Let another account read an object, or also write it (`right="write"`, datasets only).
 
-        Returns: `{owner, userid, kind, bucket, name, right, granted, resource_uri}`.
+        Returns: `{id, owner, userid, kind, bucket, name, right, granted, resource_uri}`.
         Raises: NotFound (the object), InvalidInput (there is nobody of that userid), Unavailable (no REST).
         """
         return self.remote.grant(name, userid, right)

@@ -81,6 +81,8 @@ def put(
 
     CSV, Parquet, JSON, Excel and numpy files are stored as data, every other file as it is.
     """
+    from omegaml.store.names import is_shared  # slow to import, and most commands need no store
+
     if append and replace:
         raise InvalidInput("--append and --replace exclude each other", hint="leave one out")
     format = "csv" if format is None and file == "-" else transfer.format_of(file, format)
@@ -88,6 +90,7 @@ def put(
     store = connect.omega().datasets
     if not (append or replace) and store.exists(name):
         raise Conflict(f"there is a dataset {name!r} already", hint="add --replace or --append")
+    replace = replace or is_shared(name)  # another's is looked at above, and put in one way only
     how: dict[str, Any] = {"format": "rows" if rows or index else None, "index": index or None}
     if format in ("binary", "dir") and (rows or index or chunksize or append):
         raise InvalidInput(

@@ -62,6 +62,8 @@ def _values(x: Any) -> dict[str, Any]:
     if hasattr(x, "to_pandas"):
         x = x.to_pandas()
     if hasattr(x, "columns") and hasattr(x, "iloc"):
+        if not x.shape[1]:
+            raise InvalidInput("a frame without columns is nothing to ask a model about", hint="give columns")
         columns = [plain(x.iloc[:, i].tolist()) for i in range(x.shape[1])]
         rows = [list(row) for row in zip(*columns, strict=True)]
         return {"columns": [str(label) for label in x.columns], "data": rows}
@@ -83,4 +85,13 @@ def _array(result: Any, action: str) -> Any:
         import pandas as pd
 
         return pd.DataFrame(result["data"], columns=result["columns"])
-    return result if action == "score" or not isinstance(result, list) else np.asarray(result)
+    if action == "score" or not isinstance(result, list):
+        return result
+    array = np.asarray(result)
+    # JSON has no NaN: a number that is none comes as null
+    return array.astype(float) if array.dtype == object and _has_numbers_only(array) else array
+
+
+def _has_numbers_only(array: Any) -> bool:
+    cells = [cell for cell in array.flat if cell is not None]
+    return bool(cells) and all(type(cell) in (int, float) for cell in cells)

@@ -65,6 +65,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith((".", "_"))
 
 
+def is_shared(name: object) -> bool:
+    """Whether a name is one of an object of somebody else: none of one's own begins so."""
+    return isinstance(name, str) and name.startswith("@")
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a name asks for: `sales[a,b]`, `sales[^a]` (all but), `model@tag`, `model^` (one before)."""

@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from omegaml.errors import Forbidden, InvalidInput, NotFound
 from omegaml.metadata import Metadata
 from omegaml.omega import Omega
-from omegaml.store.names import DEFAULT_BUCKET, Asked, check_bucket
+from omegaml.store.names import DEFAULT_BUCKET, Asked, check_bucket, is_shared
 from omegaweb import audit, tenancy
 from omegaweb.accounts.models import User
 from omegaweb.api.scope import bucket_of, platform
@@ -55,11 +55,6 @@ class Place:
     def shown(self, meta: Metadata) -> Metadata:
         """The metadata with the name by which the caller knows the object."""
         return replace(meta, name=self.prefix + meta.name) if self.prefix else meta
-
-
-def is_shared(name: str) -> bool:
-    """Whether the name is one of an object of somebody: none of one's own begins so."""
-    return name.startswith("@")
 
 
 @contextmanager

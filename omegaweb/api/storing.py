@@ -14,13 +14,13 @@ from omegaml.errors import Busy, InvalidInput, OmegaError
 from omegaml.metadata import Metadata
 from omegaml.store import Store
 from omegaml.store.base import Once
-from omegaml.store.names import check_name
+from omegaml.store.names import check_name, is_shared
 from omegaweb import audit
 from omegaweb.api import bodies, uploads
 from omegaweb.api.authentication import check_still
 from omegaweb.api.reading import TABLES, resource
 from omegaweb.api.scope import address, platform
-from omegaweb.api.sharing import Place, is_shared, only_own, place
+from omegaweb.api.sharing import Place, only_own, place
 from omegaweb.roles import EDITOR
 from omegaweb.sharing import giving
 from omegaweb.sharing.models import DATASET, WRITE

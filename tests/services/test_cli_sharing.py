@@ -68,10 +68,26 @@ def test_datasets_are_shared_from_shell_to_shell(ann: Person, bob: Person, tmp_p
     bobs.run("datasets", "grant", "sales", "--to", ann.userid, "--right", "write")
     anns.run("datasets", "put", "more.csv", name, "--append")
     assert bobs.run("datasets", "count", "sales").stdout.strip() == "4"
+    anns.run("datasets", "put", "more.csv", name, exit=5)
+    anns.run("datasets", "put", "more.csv", name, "--replace")
+    assert bobs.run("datasets", "count", "sales").stdout.strip() == "1"
     anns.run("datasets", "drop", name, "--yes", exit=6)
     bobs.run("datasets", "revoke", "sales", "--to", ann.userid)
     bobs.run("datasets", "revoke", "sales", "--to", ann.userid, exit=4)
     anns.run("datasets", "get", name, exit=4)
+
+
+def test_a_new_dataset_is_put_into_a_shared_bucket(ann: Person, bob: Person, tmp_path: Path) -> None:
+    anns, bobs = Shell(ann, tmp_path / "ann"), Shell(bob, tmp_path / "bob")
+    for shell in (anns, bobs):
+        (shell.folder / "sales.csv").write_text("x\n1\n2\n")
+    bobs.run("datasets", "put", "sales.csv", "sales")
+    share = {"userid": ann.userid, "right": "write"}
+    assert bob.call("PUT", "bucket/omegaml/grant/", json=share).status_code == 201
+    name = f"@{bob.userid}/new"
+    anns.run("datasets", "put", "sales.csv", name)
+    assert bobs.run("datasets", "count", "new").stdout.strip() == "2"
+    assert "--replace" in anns.run("datasets", "put", "sales.csv", name, exit=5).stderr
 
 
 @pytest.mark.parametrize(
