@@ -390,7 +390,7 @@ def test_grants_go_with_the_account_of_either_side(
 
 
 @pytest.mark.parametrize(
-    "userid", ["no_such_account", "", "NOT_ME", "runner", "a'b", "@ann", "x" * 31, " nobody", "\x00", "\ud800"]
+    "userid", ["no_such_one", "", "NOT_ME", "runner", "a'b", "@ann", "x" * 31, " nobody", "\x00", "\ud800"]
 )
 def test_nothing_is_shared_with_who_is_not_there(rob: Person, userid: str) -> None:
     answer = rob.call("PUT", "dataset/sales/grant/", json={"userid": userid})
