@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from omegaml.errors import InvalidInput
@@ -56,6 +56,14 @@ class SharedModel(RuntimeModel):
             "POST", self._remote.route(self.name, f"{action}/", query, by_path=True), body, timeout=seconds
         )
         return _array(answer.json()["result"], action)
+
+    def map(
+        self, action: str, values_of_X: Iterable[Any], *, processes: int | None = None, **params: Any
+    ) -> list[Any]:
+        raise InvalidInput(
+            f"map of shared model {self.name!r}: child processes are for models of one's own",
+            hint="ask it about all rows in one call",
+        )
 
 
 def _values(x: Any) -> dict[str, Any]:

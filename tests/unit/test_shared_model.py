@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from omegaml.config import load
 from omegaml.errors import InvalidInput
+from omegaml.omega import Omega
 from omegaml.runtime.shared import _array, _values
 
 
@@ -28,3 +30,11 @@ def test_what_are_no_numbers_comes_back_as_it_is() -> None:
 def test_a_frame_without_columns_is_refused_rather_than_losing_its_rows() -> None:
     with pytest.raises(InvalidInput, match="without columns"):
         _values(pd.DataFrame(index=range(3)))
+
+
+def test_what_only_a_model_of_ones_own_does_is_refused_by_name() -> None:
+    model = Omega(config=load()).runtime.model("@bob/m")
+    with pytest.raises(InvalidInput, match="map of shared model '@bob/m'"):
+        model.map("predict", [[1], [2]])
+    with pytest.raises(InvalidInput, match="fit of shared model '@bob/m': only its owner"):
+        model.fit([[1]], [1])
