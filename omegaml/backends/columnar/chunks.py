@@ -95,11 +95,12 @@ def pack(
     return message.to_pybytes()
 
 
-def unpack(data: bytes, type: ColumnType) -> pa.Array:
+def unpack(data: bytes, type: ColumnType, trusted: bool = True) -> pa.Array:
     """Return the array that `pack` wrote; strings with few distinct values come as a dictionary array.
 
     Whatever the bytes are, nothing beside them is read: a chunk may have been written by somebody else, who
-    wants to see what lies there.
+    wants to see what lies there. That texts are UTF-8 is looked at where they are not `trusted`, or after
+    `never_trust`.
     Raises: Corrupt for bytes that are not such a chunk; InvalidInput where `never_trust` sets a bound.
     """
     buffer = pa.py_buffer(data)
@@ -109,12 +110,12 @@ def unpack(data: bytes, type: ColumnType) -> pa.Array:
         message = ipc.read_message(buffer)
         if message.type == "record batch":
             schema = pa.schema([("v", type.arrow)])
-            return checked(ipc.read_record_batch(message, schema).column(0))
+            return _checked(ipc.read_record_batch(message, schema).column(0), trusted)
         batch = ipc.open_stream(buffer, options=_READ).read_next_batch()
         if is_split(batch):
             batch.validate()
-            return checked(joined(batch))
-        array, how = checked(batch.column(0)), batch.schema.field(0).metadata
+            return _checked(joined(batch), trusted)
+        array, how = _checked(batch.column(0), trusted), batch.schema.field(0).metadata
         if how:
             return widened(array, how, type.arrow)
         return array.cast(type.arrow) if type.kind == "category" and array.type != type.arrow else array
@@ -142,9 +143,9 @@ def _check_size(buffer: pa.Buffer, most: int) -> None:
         )
 
 
-def checked(array: pa.Array) -> pa.Array:
+def _checked(array: pa.Array, trusted: bool) -> pa.Array:
     """Return the array if none of its offsets and indices points outside of it. Raises ArrowInvalid."""
-    if _most is None and _is_text(array.type):  # that is UTF-8 takes longer to see
+    if trusted and _most is None and _is_text(array.type):  # that it is UTF-8 takes longer to see
         array.view(pa.binary() if array.type == pa.string() else pa.large_binary()).validate(full=True)
     else:
         array.validate(full=True)
