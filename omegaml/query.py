@@ -1,6 +1,6 @@
 """Filters: what a user types as `sales__gte=100` or `Q(...) | ~Q(...)`, as a tree, and its three readings.
 
-`where` parses filters to an `Expr`; `mask` evaluates one over Arrow arrays, `may_match` over the statistics
+`where` parses filters to an `Expr`; `mask` evaluates one over Arrow arrays, `outlook` over the statistics
 of chunks (to leave out those that cannot match), `to_mongo` writes it as a MongoDB query.
 
 The logic has two values: a missing cell (null, NaN, NaT) matches `isnull=True`, `ne` and `nin` and nothing
@@ -258,18 +258,15 @@ def mask(expr: Expr, column: Column) -> pa.BooleanArray:
     return result
 
 
-def may_match(expr: Expr, stats: Stats, n: int) -> list[bool]:
-    """Tell for each of `n` chunks whether rows of it can match; True when that is not known.
+def outlook(expr: Expr, stats: Stats, n: int) -> list[tuple[bool, bool]]:
+    """Tell for each of `n` chunks whether rows of it can match, and whether rows can fail to.
+
+    Both are True where that is not known.
 
     Args:
         stats: gives the lowest and highest values and the numbers of nulls of a column, one per chunk, and
             its type; None if there are none.
     """
-    return [can for can, _ in outlook(expr, stats, n)]
-
-
-def outlook(expr: Expr, stats: Stats, n: int) -> list[tuple[bool, bool]]:
-    """Tell for each of `n` chunks whether rows of it can match, and whether rows can fail to."""
     if isinstance(expr, Cond):
         from omegaml.matching import outlook as of_one
 

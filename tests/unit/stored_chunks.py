@@ -16,7 +16,7 @@ from omegaml.backends.columnar.chunks import pack, stats, unpack, whole
 from omegaml.backends.columnar.codec import adapt, decode, encode
 from omegaml.backends.columnar.schema import Schema
 from omegaml.frame import LazyFrame
-from omegaml.query import Expr, mask, may_match
+from omegaml.query import Expr, mask, outlook
 from omegaml.store.reader import Piece
 
 
@@ -91,7 +91,7 @@ class ChunkReader:
             i = self.schema.find(text)
             return (*[list(part) for part in zip(*self.stats[i], strict=True)], self.schema.types[i])
 
-        return may_match(where, of_column, len(self.starts)) if self.starts else []
+        return [can for can, _ in outlook(where, of_column, len(self.starts))] if self.starts else []
 
     def scan(
         self, columns: Sequence[int], where: Expr | None = None, start: int = 0, stop: int | None = None
