@@ -18,6 +18,11 @@ from omegaml.query import is_missing
 HEADER = "Filter-Values"
 """With the value `json` it says that the values of filters, and `columns`, are written so."""
 
+#: Parameters of a dataset's route that are no filters; a column that is called so is asked for as limit__eq.
+RESERVED = frozenset(
+    ("name", "columns", "sort", "limit", "offset", "cursor", "orient", "format", "count", "append", "version")
+)
+
 _FORMS: tuple[tuple[type, Callable[[Any], Any], Callable[[Any], Any]], ...] = (
     (bytes, lambda value: base64.b64encode(value).decode(), lambda text: base64.b64decode(text)),
     (Decimal, str, Decimal),

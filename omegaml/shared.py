@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 FILE = "application/octet-stream"
 ARROW = "application/vnd.apache.arrow.stream"
 MOST_ROUTE = 4000  # servers take some more
-# what the route takes for something else: such a column is asked for with its operator
-_NO_COLUMNS = frozenset(
-    ("name", "columns", "sort", "limit", "offset", "cursor", "orient", "format", "count", "append", "version")
-)
 
 
 class Remote:
@@ -213,7 +209,7 @@ class Datasets(Shared):
         if columns is not None:
             query.append(("columns", filtervalues.dumps("columns", [str(label) for label in columns])))
         for key, value in filters.items():
-            column = f"{key}__eq" if key in _NO_COLUMNS else key
+            column = f"{key}__eq" if key in filtervalues.RESERVED else key
             query.append((column, filtervalues.dumps(key, value)))
         return self.remote.get(name, query, as_)
 

@@ -9,6 +9,7 @@ from omegaml.errors import InvalidInput
 from omegaml.runtime import actions, connect, values
 from omegaml.runtime.base import Promise, Task
 from omegaml.runtime.base import Runtime as Carrier
+from omegaml.store.names import is_shared
 
 if TYPE_CHECKING:
     from omegaml.omega import Omega
@@ -30,7 +31,7 @@ class Runtime:
             limit: seconds that each of its tasks may take; then the process that carries it out is killed and
                 the task fails with TimedOut. A call that waits is carried out by a child process for that.
         """
-        if name.startswith("@"):
+        if is_shared(name):
             from omegaml.runtime.shared import SharedModel
 
             return SharedModel(self._om, name, limit)

@@ -83,7 +83,7 @@ class Asked:
     @classmethod
     def parse(cls, text: str) -> Asked:
         m = _ASKED.fullmatch(text) if isinstance(text, str) else None
-        if isinstance(text, str) and text.startswith("@"):
+        if is_shared(text):
             raise InvalidInput(
                 f"{text!r} is another's: this cannot be done with it",
                 hint="get, put or ask it, or copy it first",

@@ -12,11 +12,11 @@ from pymongo.errors import OperationFailure
 from omegaml.backends.base import Backend, Rows
 from omegaml.backends.rows import (
     ROWID,
+    Counted,
     Field,
     compared_field,
     data_fields,
     index_fields,
-    joined,
     labels,
     row_numbers,
 )
@@ -174,10 +174,6 @@ def _between(
     meta: Mapping[str, Any], parts: Sequence[Sequence[int]], start: int, stop: int | None
 ) -> dict[str, Any]:
     """The metadata with only the rows `start` to `stop`, counted in their order."""
-    kept, before = [], 0
-    for a, b in joined(parts):
-        low = max(a, a + start - before)
-        high = b if stop is None else min(b, a + stop - before)
-        kept += [[low, high]] if low < high else []
-        before += b - a
+    numbers = Counted(0, 1, parts).numbers(start, None if stop is None else stop - 1)
+    kept = [[first, last + 1] for first, last in numbers]
     return {**meta, "omega": {**meta["omega"], "parts": kept}}

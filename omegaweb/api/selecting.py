@@ -20,22 +20,6 @@ from omegaml.rowframe import LazyRows
 
 Lazy = LazyFrame | LazyRows
 
-# parameters that are no filters; a column that is called so is asked for as limit__eq=5
-RESERVED = frozenset(
-    (
-        "name",
-        "columns",
-        "sort",
-        "limit",
-        "offset",
-        "cursor",
-        "orient",
-        "format",
-        "count",
-        "append",
-        "version",
-    )
-)
 _LISTS = ("in", "nin", "between")
 
 
@@ -57,7 +41,7 @@ def selected(lazy: Lazy, request: Request) -> Lazy:
 
 
 def is_filter(key: str) -> bool:
-    return key not in RESERVED
+    return key not in filtervalues.RESERVED
 
 
 def is_sorted(asked: QueryDict) -> bool:

@@ -19,7 +19,7 @@ from omegaml.metadata import COLLECTION, Metadata
 from omegaml.mongo import translated
 from omegaml.omega import Omega
 from omegaml.store import Store
-from omegaml.store.names import DEFAULT_BUCKET
+from omegaml.store.names import DEFAULT_BUCKET, is_shared
 from omegaweb import tenancy
 
 STORES = {"dataset": "datasets", "model": "models"}
@@ -97,7 +97,7 @@ def store(request: HttpRequest, noun: str) -> Iterator[Store]:
 def asked_name(request: HttpRequest, name: str) -> str:
     """The object that the address means, by its path or by `?name=`. Raises NotFound for another's."""
     found = name or request.GET.get("name", "")
-    if found.startswith("@"):
+    if is_shared(found):
         raise NotFound(
             f"there is no page of {found!r}", hint="what others share is read by REST and in Python"
         )
