@@ -34,11 +34,12 @@ class Action:
     """One word a task may use.
 
     `run(om, task, x, y, params)` does it; `idempotent` says whether doing it twice is the same as once, so
-    that a task whose runner died may be repeated.
+    that a task whose runner died may be repeated; `store` is the store of the objects it acts on.
     """
 
     run: Callable[[Omega, Task, Any, Any, dict[str, Any]], Any]
     idempotent: bool = True
+    store: str = "models"
 
 
 def run(om: Omega, task: Task, held: Mapping[str, Any] | None = None) -> Any:
@@ -67,8 +68,8 @@ def _run(om: Omega, task: Task, held: Mapping[str, Any]) -> Any:
     action = ACTIONS.get(task.action)
     if action is None:
         raise InvalidInput(f"there is no action {task.action!r}", hint=f"one of {', '.join(ACTIONS)}")
-    if task.store != "models":
-        raise InvalidInput(f"{task.action} works on models, not on {task.store!r}")
+    if task.store != action.store:
+        raise InvalidInput(f"{task.action} works on {action.store}, not on {task.store!r}")
     if len(task.args) > 2:
         raise InvalidInput(f"{task.action} takes X and Y, not {len(task.args)} values")
     if task.result is not None:
@@ -171,7 +172,7 @@ def _ask(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> Any:
         model, meta = MODELS.get(om, task.name)
     method = method_of(model, task)
     if x is None:
-        raise Mismatch(f"{task.action} of model {task.name!r} needs X")
+        raise Mismatch(f"{task.what} needs X")
     x, y = features(model, task.name, x), target(y)
     check_types(task.name, x, (meta.attributes.get("trained") or {}).get("columns") or ())
     with user_code(task, x), timing.measured(task.action):

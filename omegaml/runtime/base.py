@@ -12,6 +12,14 @@ from uuid import uuid4
 from omegaml import errors
 from omegaml.errors import InvalidInput, OmegaError
 
+DEFAULT = "default"
+"""The label of every worker that is given none, and of every task that asks for none."""
+
+
+def described(action: str, store: str, name: str) -> str:
+    """Return a task as messages name it: `predict of model 'm'`."""
+    return f"{action} of {store.removesuffix('s')} {name!r}" if name else action
+
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -33,6 +41,7 @@ class Task:
         temporary: datasets that carry values of it, dropped by whoever carries it out when it has ended.
         limit: seconds it may take; the process that carries it out is killed then (TimedOut).
         id: by which the result is found again.
+        label: of the workers that may carry it out.
         created: ISO 8601 in UTC.
     """
 
@@ -45,8 +54,14 @@ class Task:
     result: str | None = None
     temporary: Sequence[str] = ()
     limit: float | None = None
+    label: str = DEFAULT
     id: str = field(default_factory=lambda: uuid4().hex)
     created: str = field(default_factory=_now)
+
+    @property
+    def what(self) -> str:
+        """The task as messages name it."""
+        return described(self.action, self.store, self.name)
 
     def to_json(self) -> str:
         """Return the task as JSON text. Raises InvalidInput if a value in it is no JSON."""

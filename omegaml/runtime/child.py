@@ -150,11 +150,11 @@ class Child:
         try:
             code = self._process.wait(LOOK)
         except subprocess.TimeoutExpired:
-            return TaskFailed(f"{task.action} of model {task.name!r} closed the pipe to its parent")
+            return TaskFailed(f"{task.what} closed the pipe to its parent")
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         killed = "SIGKILL is most often the system running out of memory"
         return TaskFailed(
-            f"{task.action} of model {task.name!r} ended its process ({how})",
+            f"{task.what} ended its process ({how})",
             hint=killed if code == -signal.SIGKILL else None,
             exit_code=code,
         )

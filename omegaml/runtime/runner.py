@@ -263,10 +263,10 @@ class Runner:
         except Exception as error:  # no process to be had, or no JSON from it
             log.exception("task %s", task.id)
             child.close()
-            failed = TaskFailed(f"{task.action} of model {task.name!r} could not be run here: {error}")
+            failed = TaskFailed(f"{task.what} could not be run here: {error}")
             return {"error": error_to_doc(failed), "temporary": []}
         if task.id in self._cancelled and "error" in answer:
-            return {"error": error_to_doc(cancelled(task.action, task.name, task.id)), "temporary": []}
+            return {"error": error_to_doc(cancelled(task.what, task.id)), "temporary": []}
         return answer
 
     def _is_for_later(self, account: Account, task: Task, answer: dict[str, Any]) -> bool:

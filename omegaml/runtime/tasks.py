@@ -22,7 +22,7 @@ from pymongo.write_concern import WriteConcern
 
 from omegaml.errors import Conflict, InvalidInput, NotFound, TaskFailed
 from omegaml.mongo import translated
-from omegaml.runtime.base import Task, error_to_doc
+from omegaml.runtime.base import Task, described, error_to_doc
 
 KEEP_RESULTS = 24 * 3600
 BEAT = 3.0
@@ -30,6 +30,7 @@ DEAD_AFTER = 15.0
 ATTEMPTS = 2
 MOST_SHOWN = 100
 
+_CANCELLING = dict.fromkeys(("status", "bucket", "action", "store", "name", "temporary"), 1)
 _ENDED = ("done", "failed", "lost", "cancelled")
 
 
@@ -61,6 +62,8 @@ class Tasks:
             "status": "queued",
             "task": task.to_json(),
             "action": task.action,
+            "store": task.store,
+            "label": task.label,
             "name": task.name,
             "bucket": task.bucket,
             "attempts": 0,
@@ -106,7 +109,7 @@ class Tasks:
         Returns: `{bucket, temporary}`, what nobody else will drop; None if the task had ended already.
         Raises: NotFound.
         """
-        doc = self._find(id, {"status": 1, "bucket": 1, "action": 1, "name": 1, "temporary": 1})
+        doc = self._find(id, _CANCELLING)
         while doc["status"] not in _ENDED:
             if doc["status"] == "queued":
                 if self._end({"_id": id, "status": "queued"}, "cancelled", _cancelled(doc)):
@@ -116,7 +119,7 @@ class Tasks:
                     query = {"_id": id, "status": "running"}
                     if self._tasks.update_one(query, {"$set": {"cancel": True}}).matched_count:
                         return {"bucket": doc["bucket"], "temporary": []}
-            doc = self._find(id, {"status": 1, "bucket": 1, "action": 1, "name": 1, "temporary": 1})
+            doc = self._find(id, _CANCELLING)
         return None
 
     def to_stop(self, runner: str) -> list[str]:
@@ -178,7 +181,8 @@ class Tasks:
         return str(doc["runner"])
 
     def _release(self, query: dict[str, Any]) -> list[str]:
-        shown = {"runner": 1, "repeatable": 1, "attempts": 1, "action": 1, "name": 1, "cancel": 1}
+        shown = {"runner": 1, "repeatable": 1, "attempts": 1, "action": 1, "store": 1, "name": 1}
+        shown["cancel"] = 1
         with translated(self._url):
             found = list(self._tasks.find(query, shown))
         released = []
@@ -268,18 +272,22 @@ class Tasks:
         return [{"id": doc.pop("_id"), **{k: v for k, v in doc.items() if k != "seen"}} for doc in found]
 
 
-def cancelled(action: str, name: str, id: str) -> TaskFailed:
+def cancelled(what: str, id: str) -> TaskFailed:
     """Return the error of a task that was cancelled."""
-    return TaskFailed(f"{action} of model {name!r} was cancelled", task=id, cancelled=True)
+    return TaskFailed(f"{what} was cancelled", task=id, cancelled=True)
+
+
+def _what(doc: Mapping[str, Any]) -> str:
+    return described(doc["action"], doc.get("store", "models"), doc["name"])
 
 
 def _cancelled(doc: Mapping[str, Any]) -> dict[str, Any]:
-    return {"error": error_to_doc(cancelled(doc["action"], doc["name"], doc["_id"]))}
+    return {"error": error_to_doc(cancelled(_what(doc), doc["_id"]))}
 
 
 def _lost(doc: Mapping[str, Any]) -> TaskFailed:
     return TaskFailed(
-        f"{doc['action']} of model {doc['name']!r} was lost: its runner stopped while it ran",
+        f"{_what(doc)} was lost: its runner stopped while it ran",
         hint="see what it has done, then ask for it again",
         task=doc["_id"],
     )

@@ -65,7 +65,7 @@ def gridsearch(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) ->
     grid = params.pop("parameters", None)
     if not isinstance(grid, dict | list):
         raise InvalidInput(
-            f"gridsearch of model {task.name!r} needs the parameters to try",
+            f"{task.what} needs the parameters to try",
             hint="parameters={'alpha': [0.1, 1.0]}",
         )
     if params.get("refit", True) is False:
@@ -122,7 +122,7 @@ def _plain(value: Any) -> Any:
 
 def _data(task: Task, model: Any, x: Any, y: Any, further: bool = False) -> tuple[Any, Any]:
     if x is None:
-        raise Mismatch(f"{task.action} of model {task.name!r} needs X")
+        raise Mismatch(f"{task.what} needs X")
     x = features(model, task.name, x) if further else training_features(model, x)
     y = target(y)
     if y is not None:

@@ -46,9 +46,8 @@ def user_code(task: Task, x: Any) -> Iterator[None]:
 def failed(task: Task, error: BaseException) -> TaskFailed:
     """Return the error of a task that raised `error`, with its traceback as text."""
     first = (str(error).strip().splitlines() or [""])[0][:MAX_MESSAGE]
-    what = f"{task.action} of model {task.name!r}" if task.name else task.action
     return TaskFailed(
-        f"{what} failed: {type(error).__name__}: {first}",
+        f"{task.what} failed: {type(error).__name__}: {first}",
         traceback="".join(traceback.format_exception(error))[-MAX_TRACEBACK:],
     )
 
@@ -63,7 +62,7 @@ def _explained(task: Task, x: Any, error: BaseException) -> OmegaError:
             traceback=text,
             fitted=False,
         )
-    what = f"{task.action} of model {task.name!r}"
+    what = task.what
     if isinstance(error, TypeError) and "unexpected keyword argument" in str(error) and _is_ours(error):
         return InvalidInput(f"{what}: {error}", traceback=text)
     return explain(what, error, x, text) or other
