@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pymongo import ReturnDocument
@@ -22,7 +22,7 @@ from pymongo.write_concern import WriteConcern
 
 from omegaml.errors import Conflict, InvalidInput, NotFound, TaskFailed
 from omegaml.mongo import translated
-from omegaml.runtime.base import Task, described, error_to_doc
+from omegaml.runtime.base import DEFAULT, Task, described, error_to_doc
 
 KEEP_RESULTS = 24 * 3600
 BEAT = 3.0
@@ -80,8 +80,15 @@ class Tasks:
         except Conflict:
             raise Conflict(f"there is a task {task.id!r} already", task=task.id) from None
 
-    def claim(self, runner: str) -> Task | None:
-        """Take the oldest queued task for `runner`; None when there is none."""
+    def claim(self, runner: str, labels: Sequence[str], id: str | None = None) -> Task | None:
+        """Take the oldest queued task with one of these labels for `runner`, or the one of that id.
+
+        Returns: None when there is none.
+        """
+        # tasks that an older version has queued have no label
+        wanted: dict[str, Any] = {"label": {"$in": [*labels, *([None] if DEFAULT in labels else [])]}}
+        if id is not None:
+            wanted["_id"] = id
         started = {
             "status": "running",
             "runner": runner,
@@ -91,7 +98,7 @@ class Tasks:
         while True:
             with translated(self._url):
                 doc = self._tasks.find_one_and_update(
-                    {"status": "queued"},
+                    {"status": "queued", **wanted},
                     [{"$set": started}],
                     sort=[("submitted", 1)],
                     return_document=ReturnDocument.AFTER,

@@ -137,7 +137,7 @@ class Inconvenient(threading.Event):
         return super().wait(timeout)
 
 began = time.monotonic()
-runner.threading.Event = Inconvenient
+threading.Event = Inconvenient
 sys.exit(runner.main(sys.argv[1:]))
 """
 

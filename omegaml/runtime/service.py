@@ -1,0 +1,242 @@
+"""What runners and workers have in common: they serve accounts, say that they are there, and keep tidy."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from omegaml.errors import AuthFailed, Forbidden, OmegaError, TimedOut, Unavailable
+from omegaml.metadata import COLLECTION
+from omegaml.mongo import translated
+from omegaml.runtime import actions
+from omegaml.runtime.accounts import FIRST, Account, Accounts
+from omegaml.runtime.base import DEFAULT
+from omegaml.runtime.child import may_give_up_rights
+from omegaml.runtime.execution import Execution, warn
+from omegaml.runtime.slots import Slots
+from omegaml.runtime.tasks import BEAT, DEAD_AFTER
+
+LOOK = 0.3
+ACCOUNTS = 2.0
+FORGOTTEN = 5.0
+TIDY = 600.0
+COLLECT = 6 * 3600.0
+DRAIN = 25.0
+ORPHAN_AFTER = timedelta(hours=24)
+
+log = logging.getLogger("omegaml.runner")
+
+
+class Service:
+    """Claims queued tasks of all its accounts and has them carried out until it is told to stop.
+
+    Those who make one add the way by which tasks come to it that are not looked for: `open` and `close`.
+    """
+
+    def __init__(self, accounts: Accounts, slots: int = 1, labels: Sequence[str] = (DEFAULT,)) -> None:
+        self.id = f"{platform.node()}-{os.getpid()}-{uuid4().hex[:6]}"
+        self.accounts = accounts
+        self._slots = Slots(slots, accounts.are_several)
+        self.execution = Execution(self.id, self._slots, labels)
+        self._stop = threading.Event()
+        self._gone = threading.Event()
+
+    def open(self) -> None:
+        """Let tasks come in."""
+
+    def close(self) -> None:
+        """Let no more come in."""
+
+    def facts(self) -> dict[str, Any]:
+        """What is told of it to whoever says which accounts there are."""
+        about = {"id": self.id, "host": platform.node(), "slots": self._slots.count}
+        return about | {"running": len(self.execution.in_hand), "labels": self.execution.labels}
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """Take no more tasks and end."""
+        self._stop.set()
+        self.execution.wake.set()
+
+    def run(self, drain: float = DRAIN) -> None:
+        """Work until `stop`, then wait at most `drain` seconds for the tasks in hand."""
+        work = (self._beat, self._keep_tidy, self._keep_accounts)
+        threads = [threading.Thread(target=one, daemon=True) for one in work]
+        try:
+            for account in self.accounts.all():
+                self._slots.start(account)
+                self.execution.patiently(partial(self._prepare, account))
+            self.open()
+            with ThreadPoolExecutor(self._slots.count) as pool:
+                for thread in threads:
+                    thread.start()
+                log.info("runner %s takes tasks", self.id)
+                if self.accounts.are_several and os.getuid() == 0 and not may_give_up_rights():
+                    log.warning("children keep the rights of root: others cannot read what is installed here")
+                self._serve(pool)
+                self.close()
+                self.execution.drain(drain)
+        finally:
+            self._gone.set()
+            self.close()
+            self._slots.close()
+            self._leave()
+        log.info("runner %s stopped", self.id)
+
+    def soon(self, account: Account) -> None:
+        """Look at once for a task of the account."""
+        account.soon()
+        self.execution.wake.set()
+
+    # --- tasks that are looked for
+
+    def _serve(self, pool: ThreadPoolExecutor) -> None:
+        looked, checked = 0.0, time.monotonic()
+        while not self._stop.is_set():
+            self.execution.wake.clear()
+            now, accounts = time.monotonic(), [a for a in self.accounts.all() if a.is_prepared]
+            try:
+                if self.execution.in_hand and now - looked > LOOK:
+                    looked = now
+                    self.execution.stop_cancelled()
+                if now - checked > FORGOTTEN * max(1.0, len(accounts) / 20):
+                    checked = now
+                    for account in accounts:
+                        # of which the outcome could not be written, or whose claim was answered too late
+                        for id in account.tasks.give_back(self.id, list(self.execution.in_hand)):
+                            log.warning("task %s was not finished", id)
+                found = [self._claim(pool, account, len(accounts)) for account in accounts]
+            except Exception as error:
+                warn(error)
+                self._stop.wait(1.0)
+                continue
+            if not any(found):
+                self.execution.wake.wait(FIRST)
+
+    def _claim(self, pool: ThreadPoolExecutor, account: Account, of: int) -> bool:
+        """Take the account's next task, if it is time to look and a child is free."""
+        now = time.monotonic()
+        if not account.is_due(now):
+            return False
+        try:
+            task = self.execution.claim(account)
+        except (AuthFailed, Forbidden):
+            account.is_refused(now)
+            return False
+        if task is None:
+            account.later(now, of)
+            return False
+        account.soon()
+        pool.submit(self.execution.carry_out, account, task)
+        return True
+
+    # --- who is served
+
+    def _prepare(self, account: Account) -> None:
+        account.tasks.prepare()
+        account.is_prepared = True
+        self._beat_for(account)
+        log.info("runner %s serves %s", self.id, account)
+
+    def _keep_accounts(self) -> None:
+        """See now and then who is to be served."""
+        while not self._gone.is_set():
+            try:
+                for account in self.accounts.refresh(self.facts()):
+                    self._slots.drop(account)
+                    account.om.close()
+            except Exception as error:
+                warn(error)
+            for account in self.accounts.all():
+                if account.is_prepared or self._gone.is_set():
+                    continue
+                try:
+                    self._prepare(account)
+                except Exception as error:
+                    if account.is_refused(time.monotonic()):
+                        warn(error, f"{account}: ")
+                    if isinstance(error, Unavailable | TimedOut):
+                        break  # it is one server: the others would wait for it as long
+            self._gone.wait(ACCOUNTS)
+
+    def _leave(self) -> None:
+        try:
+            for account in self.accounts.all():
+                for id in account.tasks.give_back(self.id):
+                    log.warning("task %s was not finished", id)
+                account.tasks.leave(self.id)
+        except Exception as error:
+            warn(error)
+        with suppress(OmegaError):
+            self.accounts.leave(self.id)
+
+    def _beat(self) -> None:
+        # after a pause of the database or of this machine all look dead until they were heard of again
+        blind_until = 0.0
+        while not self._gone.is_set():
+            began = time.monotonic()
+            for account in self.accounts.all():
+                try:
+                    self._beat_for(account)
+                    for id in account.tasks.recover() if began > blind_until else ():
+                        log.warning("task %s was left by a runner that died", id)
+                except (AuthFailed, Forbidden):
+                    account.is_refused(time.monotonic())
+                except Exception as error:
+                    blind_until = time.monotonic() + DEAD_AFTER
+                    warn(error, f"{account}: ")
+                    if isinstance(error, Unavailable | TimedOut):
+                        break  # it is one server: the others would wait for it as long
+            slept = time.time()
+            self._gone.wait(BEAT)
+            if time.time() - slept > BEAT + DEAD_AFTER / 2:
+                blind_until = time.monotonic() + DEAD_AFTER
+
+    def _beat_for(self, account: Account) -> None:
+        about = {"host": platform.node(), "pid": os.getpid(), "slots": self._slots.count}
+        about["labels"] = self.execution.labels
+        account.tasks.beat(self.id, **about, running=len(self.execution.in_hand))
+
+    # --- what others have left
+
+    def _keep_tidy(self) -> None:
+        collected = time.monotonic()
+        while not self._gone.is_set():
+            is_due = time.monotonic() - collected > COLLECT
+            for account in self.accounts.all():
+                try:
+                    _tidy(account, collect=is_due)
+                except (AuthFailed, Forbidden):
+                    pass  # it is disabled, or its password was changed
+                except Exception as error:
+                    warn(error, f"{account}: ")
+            collected = time.monotonic() if is_due else collected
+            self._gone.wait(TIDY)
+
+
+def _tidy(account: Account, collect: bool) -> None:
+    in_use = account.tasks.in_use()
+    limit = datetime.now(UTC) - ORPHAN_AFTER
+    with translated():
+        buckets = account.om.db[COLLECTION].distinct("bucket")
+    for bucket in buckets:
+        place = actions.scope(account.om, bucket)
+        for meta in place.datasets.find(f"{actions.TEMPORARY}*", hidden=True):
+            if meta.name not in in_use and meta.created is not None and meta.created < limit:
+                place.datasets.drop(meta.name, missing_ok=True)
+        if collect:  # it looks at every chunk in the database
+            freed = place.datasets.gc()
+            log.info("freed %s objects of %s bytes in bucket %s", freed.objects, freed.bytes, bucket)
