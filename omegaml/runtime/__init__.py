@@ -20,6 +20,7 @@ __all__ = ["Promise", "Runtime", "Task", "connect", "facade"]
 
 RUNTIMES = {
     "local": "omegaml.runtime.local:LocalRuntime",
+    "celery": "omegaml.runtime.celery:CeleryRuntime",
     "pool": "omegaml.runtime.pool:PoolRuntime",
 }
 

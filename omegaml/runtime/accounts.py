@@ -16,8 +16,8 @@ from omegaml.runtime.tasks import Tasks
 KEEP_URL = 60.0
 """Seconds that an account's URL is used before omegaweb is asked for it again."""
 
-#: Seconds between looks for tasks: at first after one was found, and at most, for up to ten accounts.
-FIRST, LONGEST = 0.02, 0.1
+#: Seconds to the next look for tasks after one was found.
+FIRST = 0.02
 
 log = logging.getLogger("omegaml.runner")
 
@@ -46,10 +46,10 @@ class Account:
         """Look there at once: there is a task, or there was."""
         self._due, self._pause = 0.0, FIRST
 
-    def later(self, now: float, of: int) -> None:
-        """Look there again after a while that grows, the more accounts there are the longer."""
+    def later(self, now: float, of: int, longest: float) -> None:
+        """Look there again after a while that grows to `longest`; with many accounts it grows further."""
         self._due = now + self._pause
-        self._pause = min(self._pause * 1.2, LONGEST * max(1.0, of / 10))
+        self._pause = min(self._pause * 1.2, longest * max(1.0, of / 10))
 
     def is_refused(self, now: float) -> bool:
         """The database does not take the login: ask for the URL again, and wait; True for the first time."""
@@ -82,18 +82,23 @@ class Accounts(Protocol):
 
 
 class OneAccount:
-    """The database of the settings."""
+    """The database of the settings.
+
+    Args:
+        userid: whose tasks those of the broker are; nobody's where not given.
+    """
 
     are_several = False
 
-    def __init__(self, om: Omega, url: str) -> None:
+    def __init__(self, om: Omega, url: str, userid: str = "") -> None:
         self._account = Account(om, url)
+        self._userid = userid
 
     def all(self) -> list[Account]:
         return [self._account]
 
     def find(self, userid: str) -> Account:
-        if userid:
+        if userid != self._userid:
             raise NotFound(f"this runner serves {self._account} and nobody else")
         return self._account
 

@@ -133,8 +133,10 @@ class Runtime(Protocol):
     def promise(self, id: str) -> Promise:
         """Return the promise of a task that any process has queued. Raises NotFound."""
 
-    def require_runner(self) -> None:
-        """Raise Unavailable, naming the command that starts one, if nobody takes queued tasks."""
+    def require_runner(self, label: str = DEFAULT) -> None:
+        """Raise Unavailable, naming the labels there are, or the command that starts one, if there is nobody
+        who takes queued tasks of that label.
+        """
 
     def status(self) -> dict[str, Any]:
         """Return `{runners: [...], tasks: {status: how many}}`."""
@@ -145,6 +147,9 @@ class Runtime(Protocol):
         Args:
             waiting: the task goes to `submit`, not to `enqueue`.
         """
+
+    def map(self, tasks: Sequence[Task], processes: int | None = None) -> list[Promise]:
+        """Carry out tasks in parallel and return when all have ended, in the same order."""
 
     def release(self, task: Task) -> None:
         """Drop what was kept for a task."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaml.errors import OmegaError, TaskFailed, Unavailable
 from omegaml.runtime import actions, values
-from omegaml.runtime.base import Finished, Promise, Task, error_from_doc, error_to_doc
+from omegaml.runtime.base import DEFAULT, Finished, Promise, Task, error_from_doc, error_to_doc
 from omegaml.runtime.local import LocalRuntime
 
 if TYPE_CHECKING:
@@ -150,8 +150,10 @@ class DirectRuntime(LocalRuntime):
             self._line.call({"userid": self._userid})
         return promise
 
-    def require_runner(self) -> None:
-        """Whoever made this has found a runner."""
+    def require_runner(self, label: str = DEFAULT) -> None:
+        """Whoever made this has found a runner; others are looked for."""
+        if label != DEFAULT:
+            super().require_runner(label)
 
     def keep(self, value: Any, bucket: str | None, waiting: bool) -> str:
         """Keep a large value in the store, where the runner's children find it."""

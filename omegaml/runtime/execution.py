@@ -93,7 +93,8 @@ class Execution:
         """End the tasks in hand that were cancelled."""
         in_hand = dict(self.in_hand)
         for account in {account for account, _ in in_hand.values()}:
-            for id in account.tasks.to_stop(self.id):
+            asked = [id for id, (whose, _) in in_hand.items() if whose is account]
+            for id in [*account.tasks.to_stop(self.id), *account.tasks.cancelled_of(asked)]:
                 child = in_hand[id][1] if id in in_hand else None
                 if child is not None and id not in self._cancelled:
                     self._cancelled.add(id)

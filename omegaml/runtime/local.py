@@ -6,12 +6,12 @@ A waiting call with a limit runs in a child process, which can be ended.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from omegaml.errors import OmegaError, TimedOut, Unavailable
 from omegaml.runtime import actions, values
-from omegaml.runtime.base import Finished, Promise, Task, error_from_doc
+from omegaml.runtime.base import DEFAULT, Finished, Promise, Task, error_from_doc
 
 if TYPE_CHECKING:
     from omegaml.omega import Omega
@@ -77,7 +77,7 @@ class LocalRuntime:
     def enqueue(self, task: Task) -> Promise:
         """Leave a task to a runner. Raises Unavailable if none is alive."""
         queued = self.tasks
-        self.require_runner()
+        self.require_runner(task.label)
         queued.add(task, actions.is_idempotent(task))
         return StoredPromise(self._om, queued, task.id)
 
@@ -87,10 +87,14 @@ class LocalRuntime:
         queued.ended(id)
         return StoredPromise(self._om, queued, id)
 
-    def require_runner(self) -> None:
-        """Raise Unavailable unless a runner has been heard of in the last 15 seconds."""
-        if not self.tasks.runners():
+    def require_runner(self, label: str = DEFAULT) -> None:
+        """Raise Unavailable unless a runner of that label has been heard of in the last 15 seconds."""
+        runners = self.tasks.runners()
+        labels = {one for runner in runners for one in runner.get("labels") or (DEFAULT,)}
+        if not runners:
             raise Unavailable("no runner is there to carry out the task", hint=NO_RUNNER)
+        if label not in labels:
+            raise no_label(label, labels)
 
     def status(self) -> dict[str, Any]:
         """Return `{runners: [{id, host, pid, slots, running, age}], tasks: {status: how many}}`."""
@@ -184,6 +188,13 @@ class StoredPromise:
         self._looked = now
         self._tasks.recover_from_the_dead(self.id)
         return True
+
+
+def no_label(label: str, labels: Iterable[str]) -> Unavailable:
+    """Return the error of a task for whose label nobody is there, naming those there are."""
+    return Unavailable(
+        f"no worker of label {label!r} is there", hint=f"labels there are: {', '.join(sorted(labels))}"
+    )
 
 
 def outcome(om: Omega, doc: Mapping[str, Any]) -> Any:

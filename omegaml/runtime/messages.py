@@ -9,15 +9,25 @@ from __future__ import annotations
 
 import re
 import secrets
+from typing import Any
 
 from omegaml.errors import InvalidInput
 
 TASKS = "omega.tasks"
 REPLIES = "omega.replies"
+ASK, RUN = "omega.ask", "omega.run"
+"""Celery's names of the two messages: a task to be answered; the id of one that waits in its database."""
+
 WEB, SCHEDULER, WORKER = "omega-web", "omega-scheduler", "omega-worker"
 
 #: Service users that speak for others: their tag `impersonator` lets them set `user_id` to an account.
 IMPERSONATORS = (WEB, SCHEDULER)
+
+DELIVERIES = 3
+"""So many times a message is handed out again whose worker died."""
+
+MOST_WAITING = 100_000
+"""Messages that a queue holds; more are refused, and whoever sends them is told."""
 
 _LABEL = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 
@@ -34,6 +44,21 @@ def check_label(label: str) -> str:
 def task_queue(label: str) -> str:
     """The queue of the tasks for workers of that label."""
     return f"omega.q.{check_label(label)}"
+
+
+def queue_arguments() -> dict[str, Any]:
+    """Return what every queue of tasks is declared with: durable, bounded, no message comes for ever.
+
+    Source: https://www.rabbitmq.com/docs/quorum-queues
+    """
+    return {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": DELIVERIES,
+        "x-max-length": MOST_WAITING,
+        "x-overflow": "reject-publish",
+        # a training may take long (RabbitMQ 3.12 and newer; before, its setting consumer_timeout)
+        "x-consumer-timeout": 7 * 24 * 3600 * 1000,
+    }
 
 
 def reply_queue(user: str) -> str:

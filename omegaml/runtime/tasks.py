@@ -129,6 +129,27 @@ class Tasks:
             doc = self._find(id, _CANCELLING)
         return None
 
+    def withdraw(self, id: str) -> None:
+        """Take back a task that nobody has claimed yet."""
+        with translated(self._url):
+            self._tasks.delete_one({"_id": id, "status": "queued"})
+
+    def cancel_asked(self, task: Task) -> None:
+        """Have a task stopped that is not kept here, as its caller waits for it."""
+        answer = {"error": error_to_doc(cancelled(task.what, task.id))}
+        doc: dict[str, Any] = {"action": task.action, "store": task.store, "name": task.name}
+        doc |= {"bucket": task.bucket, "status": "cancelled", "temporary": [], "answer": json.dumps(answer)}
+        change: dict[str, Any] = {key: {"$literal": value} for key, value in doc.items()}
+        change["expires"] = {"$add": ["$$NOW", KEEP_RESULTS * 1000]}
+        with translated(self._url):
+            self._tasks.update_one({"_id": task.id}, [{"$set": change}], upsert=True)
+
+    def cancelled_of(self, ids: Iterable[str]) -> list[str]:
+        """Return those of these ids that were cancelled."""
+        with translated(self._url):
+            query = {"_id": {"$in": list(ids)}, "status": "cancelled"}
+            return [doc["_id"] for doc in self._tasks.find(query, {"_id": 1})]
+
     def to_stop(self, runner: str) -> list[str]:
         """Return the ids of tasks that `runner` has in hand and shall stop."""
         with translated(self._url):

@@ -34,7 +34,7 @@ ONLY_IN = {
     "typer": ["omegacli"],
     "rich": ["omegacli"],
     "celery": ["omegaml.runtime.celery", "omegaml.runtime.worker"],
-    "pika": ["omegaml.runtime.broker"],
+    "pika": ["omegaml.runtime.broker", "omegaml.runtime.caller"],
     "requests": ["omegaml.rest"],
     "docker": ["omegacli.deploy.images", "omegacli.deploy.compose"],
     "kubernetes": ["omegacli.deploy.k8s"],

@@ -1,0 +1,357 @@
+"""One process's way to the broker: tasks go out and replies come in, from and for any of its threads.
+
+The connection belongs to a thread of its own, which makes it anew whenever it is lost; what was not confirmed
+by the broker is sent again then, and the queue of replies outlives the connection. Messages are Celery's
+(https://docs.celeryq.dev/en/stable/internals/protocol.html, version 2), JSON only, so that any worker of
+Celery can read them while a client needs no more than pika.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pika
+from pika.adapters.select_connection import SelectConnection
+from pika.exceptions import AuthenticationError, ProbableAccessDeniedError, ProbableAuthenticationError
+
+from omegaml.errors import AuthFailed, Forbidden, OmegaError, Unavailable
+from omegaml.runtime.messages import TASKS, reply_queue, task_queue
+
+KEEP_REPLIES = 600
+"""Seconds that the queue of replies outlives its connection."""
+
+LONGEST = 3600
+"""Seconds that a task without a limit waits in its queue for a caller that waits."""
+
+KEEP_COUNT = 2.0
+"""Seconds that a queue is taken to have a worker since one was seen."""
+
+_AGAIN = (0.1, 2.0)  # seconds between tries to connect: at first, at most
+
+
+@dataclass
+class Call:
+    """A message on its way: `accepted` by the broker, and the `answer` to it if one is wanted."""
+
+    id: str
+    label: str
+    body: bytes
+    properties: pika.BasicProperties
+    accepted: Future[None] = field(default_factory=Future)
+    answer: Future[dict[str, Any]] = field(default_factory=Future)
+
+    def fail(self, error: OmegaError) -> None:
+        for future in (self.accepted, self.answer):
+            if not future.done():
+                future.set_exception(error)
+
+
+class Caller:
+    """The connection of this process as one user of the broker.
+
+    Args:
+        url: `amqp://user:password@host:port/vhost`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._parameters = pika.URLParameters(url)
+        self._parameters.socket_timeout = self._parameters.blocked_connection_timeout = 10.0
+        self._parameters.stack_timeout = 15.0
+        self._parameters.client_properties = {"connection_name": "omegaml"}
+        self.user = str(self._parameters.credentials.username)
+        self.where = f"the broker at {self._parameters.host}:{self._parameters.port}"
+        self._lock = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
+        self._replies = reply_queue(self.user)
+        self._thread: threading.Thread | None = None
+        self._ready = threading.Event()
+        self._problem: OmegaError | None = None
+        self._away_since = time.monotonic()
+        self._outbox: deque[Call] = deque()
+        self._calls: dict[str, Call] = {}
+        self._unconfirmed: dict[int, Call] = {}
+        self._counts: dict[str, float] = {}
+        self._connection: SelectConnection | None = None
+        self._channel: Any = None
+        self._closing = False
+
+    # --- from any thread
+
+    def send(
+        self, name: str, id: str, label: str, userid: str, text: str, *, replies: bool, limit: float | None
+    ) -> Call:
+        """Send the message `name(text)` to workers of that label.
+
+        Args:
+            userid: for whom; the broker checks it.
+            replies: an answer is wanted.
+            limit: seconds after which nobody wants it any more.
+        """
+        empty = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+        headers = {
+            **{"lang": "py", "task": name, "id": id, "root_id": id, "ignore_result": True},
+            **{"argsrepr": "", "kwargsrepr": "", "retries": 0, "timelimit": [None, None]},
+            **dict.fromkeys(("parent_id", "group", "eta", "expires", "shadow")),
+        }
+        properties = pika.BasicProperties(
+            content_type="application/json",
+            content_encoding="utf-8",
+            correlation_id=id,
+            user_id=userid,
+            headers=headers,
+            delivery_mode=2,
+            reply_to=self._replies if replies else None,
+            expiration=str(int((limit or LONGEST) * 1000)) if replies else None,
+        )
+        call = Call(id, label, json.dumps([[text], {}, empty]).encode(), properties)
+        if replies:
+            self._calls[id] = call
+        self._outbox.append(call)
+        self._soon(self._flush)
+        return call
+
+    def drop(self, call: Call) -> None:
+        """Wait for no answer to a message any more."""
+        self._calls.pop(call.id, None)
+
+    def wait_ready(self, seconds: float) -> None:
+        """Wait until the broker is connected.
+
+        Raises: AuthFailed, Forbidden (the broker refuses), Unavailable, naming host and port.
+        """
+        if self._ready.is_set() and self._pid == os.getpid():
+            return
+        with self._lock:
+            if self._pid != os.getpid():  # this is a fork: the thread stayed with the parent
+                self._forget()
+            if self._thread is None or not self._thread.is_alive():
+                self._problem = None
+                self._away_since = time.monotonic()
+                self._thread = threading.Thread(target=self._run, name="omega-broker", daemon=True)
+                self._thread.start()
+        end = time.monotonic() + seconds
+        while not self._ready.wait(0.02):
+            if isinstance(self._problem, AuthFailed | Forbidden):
+                raise self._problem
+            if time.monotonic() > end:
+                raise self._problem or Unavailable(f"{self.where} does not answer within {seconds:g} s")
+
+    def away(self) -> float:
+        """Return for how many seconds the broker has been away."""
+        return 0.0 if self._ready.is_set() else time.monotonic() - self._away_since
+
+    def has_worker(self, label: str, seconds: float) -> bool:
+        """Tell whether a worker of that label is connected to the broker. Raises Unavailable."""
+        if time.monotonic() - self._counts.get(label, float("-inf")) < KEEP_COUNT:
+            return True
+        found: Future[int] = Future()
+        self._soon(partial(self._count, label, found))
+        try:
+            count = found.result(seconds)
+        except NotYet:
+            raise Unavailable(f"{self.where} does not answer within {seconds:g} s") from None
+        if count:
+            self._counts[label] = time.monotonic()
+        return count > 0
+
+    def close(self) -> None:
+        """End the connection."""
+        self._closing = True
+        self._soon(self._close)
+
+    def _soon(self, do: Callable[[], None]) -> None:
+        connection = self._connection
+        if connection is not None:
+            with suppress(Exception):  # its loop has ended: it is done once there is another
+                connection.ioloop.add_callback_threadsafe(do)
+
+    # --- in the thread of the connection
+
+    def _run(self) -> None:
+        pause = _AGAIN[0]
+        while not self._closing:
+            try:
+                self._connection = SelectConnection(
+                    self._parameters, self._on_open, self._on_open_error, self._on_close
+                )
+                self._connection.ioloop.start()
+            except Exception as error:  # a name that no address belongs to, for one
+                self._problem = self._explained(error)
+            if self._ready.is_set():
+                pause = _AGAIN[0]
+                self._away_since = time.monotonic()
+            self._lost()
+            if isinstance(self._problem, AuthFailed | Forbidden):
+                break
+            time.sleep(pause)
+            pause = min(pause * 2, _AGAIN[1])
+        self._end()
+
+    def _lost(self) -> None:
+        self._ready.clear()
+        self._channel = None
+        self._counts.clear()
+        # what the broker has not confirmed may have been lost with the connection: those first, in order
+        unconfirmed = [self._unconfirmed.pop(tag) for tag in sorted(self._unconfirmed)]
+        self._outbox.extendleft(reversed([call for call in unconfirmed if not call.accepted.done()]))
+
+    def _end(self) -> None:
+        error = self._problem or Unavailable(f"the connection to {self.where} was closed")
+        for call in [*self._outbox, *self._calls.values()]:
+            call.fail(error)
+        self._outbox.clear()
+        self._calls.clear()
+
+    def _on_open(self, connection: Any) -> None:
+        connection.channel(on_open_callback=self._on_channel)
+
+    def _on_open_error(self, connection: Any, error: BaseException) -> None:
+        self._problem = self._explained(error)
+        connection.ioloop.stop()
+
+    def _on_close(self, connection: Any, error: BaseException) -> None:
+        if not self._ready.is_set():
+            self._problem = self._explained(error)
+        connection.ioloop.stop()
+
+    def _explained(self, error: BaseException) -> OmegaError:
+        refused = (ProbableAuthenticationError, AuthenticationError)
+        causes = [error, *getattr(error, "exceptions", ()), *getattr(error, "args", ())]
+        if any(isinstance(cause, refused) for cause in causes):
+            return AuthFailed(
+                f"{self.where} does not accept the login of {self.user!r}", hint="omegacli init"
+            )
+        if any(isinstance(cause, ProbableAccessDeniedError) for cause in causes):
+            vhost = self._parameters.virtual_host
+            return Forbidden(f"{self.where} does not let {self.user!r} into the vhost {vhost!r}")
+        return Unavailable(f"{self.where} does not answer", hint="omegacli doctor")
+
+    def _on_channel(self, channel: Any) -> None:
+        self._channel = channel
+        self._sent = 0
+        channel.add_on_close_callback(self._on_channel_close)
+        channel.add_on_return_callback(self._on_return)
+        channel.confirm_delivery(self._on_confirm)
+        arguments = {"x-expires": KEEP_REPLIES * 1000}
+        channel.queue_declare(
+            self._replies, durable=True, arguments=arguments, callback=lambda _: self._on_replies(channel)
+        )
+
+    def _on_replies(self, channel: Any) -> None:
+        channel.basic_consume(self._replies, self._on_reply, callback=lambda _: self._on_ready())
+
+    def _on_ready(self) -> None:
+        self._problem = None
+        self._ready.set()
+        self._flush()
+
+    def _on_channel_close(self, channel: Any, error: BaseException) -> None:
+        # the broker closes a channel for what it does not permit, as a user_id of somebody else
+        refused = getattr(error, "reply_code", 0) in (403, 404, 406)
+        if refused and self._unconfirmed:
+            call = self._unconfirmed.pop(min(self._unconfirmed))
+            self._calls.pop(call.id, None)
+            call.fail(Forbidden(f"{self.where} refuses the task: {getattr(error, 'reply_text', error)}"))
+        elif refused and not self._ready.is_set():
+            self._problem = Forbidden(f"{self.where}: {getattr(error, 'reply_text', error)}")
+        if self._connection is not None and self._connection.is_open:
+            self._connection.close()
+
+    def _flush(self) -> None:
+        while self._ready.is_set() and self._channel is not None and self._channel.is_open and self._outbox:
+            call = self._outbox.popleft()
+            self._sent += 1
+            self._unconfirmed[self._sent] = call
+            self._channel.basic_publish(TASKS, call.label, call.body, call.properties, mandatory=True)
+
+    def _on_confirm(self, frame: Any) -> None:
+        method = frame.method
+        tags = [method.delivery_tag]
+        if method.multiple:
+            tags = [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
+        for tag in sorted(tags):
+            call = self._unconfirmed.pop(tag, None)
+            if call is None:
+                continue
+            if type(method).__name__ == "Nack":
+                self._calls.pop(call.id, None)
+                call.fail(
+                    Unavailable(
+                        f"the queue of tasks for workers of label {call.label!r} is full",
+                        hint="try again later",
+                    )
+                )
+            elif not call.accepted.done():
+                call.accepted.set_result(None)
+
+    def _on_return(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        for call in self._unconfirmed.values():
+            if call.id == properties.correlation_id:
+                self._calls.pop(call.id, None)
+                call.fail(Unavailable(f"no worker of label {call.label!r} has ever been there"))
+
+    def _on_reply(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        channel.basic_ack(method.delivery_tag)
+        call = self._calls.pop(properties.correlation_id, None)
+        if call is None or call.answer.done():
+            return
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            call.fail(Unavailable(f"{self.where} handed over a reply that is no JSON"))
+            return
+        call.answer.set_result(answer)
+
+    def _count(self, label: str, found: Future[int]) -> None:
+        """Find out how many consumers a queue has, on a channel of its own: that a missing one closes."""
+
+        def opened(channel: Any) -> None:
+            channel.add_on_close_callback(closed)
+            channel.queue_declare(task_queue(label), passive=True, callback=partial(told, channel))
+
+        def told(channel: Any, frame: Any) -> None:
+            found.set_result(frame.method.consumer_count)
+            channel.close()
+
+        def closed(channel: Any, error: BaseException) -> None:
+            if found.done():
+                return
+            if getattr(error, "reply_code", 0) == 404:
+                found.set_result(0)
+            else:
+                found.set_exception(Unavailable(f"{self.where} was lost"))
+
+        if self._connection is None or not self._connection.is_open:
+            found.set_exception(Unavailable(f"{self.where} is away"))
+        else:
+            self._connection.channel(on_open_callback=opened)
+
+    def _close(self) -> None:
+        if self._connection is not None and self._connection.is_open:
+            self._connection.close()
+
+
+_callers: dict[str, Caller] = {}
+_lock = threading.Lock()
+
+
+def caller(url: str) -> Caller:
+    """Return this process's connection for a broker URL, which is made when it is first needed."""
+    with _lock:
+        if url not in _callers:
+            _callers[url] = Caller(url)
+        return _callers[url]
