@@ -9,6 +9,7 @@ What user code prints goes to stderr; it reads from nothing.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import secrets
@@ -25,13 +26,20 @@ from functools import cache
 from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from omegaml.errors import OmegaError, TaskFailed, TimedOut
+from omegaml.runtime import limits as use
 from omegaml.runtime.base import Task, error_to_doc
+from omegaml.runtime.limits import Limits, Watch
+
+if TYPE_CHECKING:
+    from omegaml.omega import Omega
 
 #: Seconds between looks whether the process lives: its pipe stays open in what it has started itself.
 LOOK = 0.25
+
+log = logging.getLogger("omegaml.runner")
 
 _run = secrets.token_bytes(16)
 
@@ -45,17 +53,21 @@ class Child:
         bucket: str | None = None,
         closed: bool = False,
         spare: subprocess.Popen[bytes] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """Args:
         closed: it serves somebody else than whoever started this, and gets neither that person's settings
             nor, where this process is root, its rights.
         spare: a process of `spawn` to begin with.
+        limits: of each of its tasks.
         """
         self.mongo_url = mongo_url
+        self._limits = limits or Limits()
         self._is_closed = closed
         self._spare = spare
         # the URL holds a password: it goes through the pipe, not the argument list or the environment
         hello: dict[str, Any] = {"mongo_url": mongo_url, "bucket": bucket, "path": sys.path}
+        hello["limits"] = self._limits.to_json()
         if closed and may_give_up_rights():
             hello["uid"] = uid_of(mongo_url)
         self._hello = json.dumps(hello)
@@ -85,17 +97,20 @@ class Child:
         text = task.to_json()
         self.start()
         # a limit is for the task, and what it loads: that Python must start does not count
-        self._is_ready = self._is_ready or self._read(None) is not None
+        self._is_ready = self._is_ready or self._read() is not None
         line = None
         if self._is_ready:
             self._write(text)
-            line = self._read(None if task.limit is None else time.monotonic() + task.limit)
+            line = self._read(task)
         if line is not None:
             answer: dict[str, Any] = json.loads(line)
-            return answer
-        error = self._reason or self._death(task)
-        self.close()
-        return {"error": error_to_doc(error), "temporary": []}
+        else:
+            error = self._reason or self._death(task)
+            self.close()
+            answer = {"error": error_to_doc(error), "temporary": []}
+        if limit := answer.get("error", {}).get("details", {}).get("limit"):
+            log.info("task %s reached its limit (%s): %s", task.id, limit, answer["error"]["message"])
+        return answer
 
     def kill(self, reason: OmegaError | None = None) -> None:
         """Kill the process from another thread; the task it has in hand is answered with `reason`."""
@@ -124,13 +139,17 @@ class Child:
         except BrokenPipeError:
             pass  # it is dead; the read that follows tells how
 
-    def _read(self, deadline: float | None) -> bytes | None:
-        """Return the next line; None if the process died first, or was killed at the deadline."""
+    def _read(self, task: Task | None = None) -> bytes | None:
+        """Return the next line; None if the process died first, or was killed as its task used too much."""
         process = self._process
         assert process is not None and process.stdout is not None
         pipe, parts = process.stdout.fileno(), list[bytes]()
         ready = select.poll()
         ready.register(pipe, select.POLLIN)
+        seconds = None if task is None else self._limits.of(task)
+        end = None if seconds is None else time.monotonic() + seconds
+        memory = None if task is None else self._limits.memory
+        watch = None if memory is None else Watch(process.pid, memory)
         while True:
             dead = process.poll() is not None
             if ready.poll(0 if dead else LOOK * 1000):
@@ -141,9 +160,12 @@ class Child:
                     return None
             elif dead:
                 return None
-            elif deadline is not None and time.monotonic() > deadline:
-                self.kill(self._reason or _too_long())
-                deadline = None
+            if task is not None and end is not None and time.monotonic() > end:
+                self.kill(self._reason or use.too_long(task, self._limits))
+                end = None
+            if task is not None and memory is not None and watch is not None and watch.is_exceeded():
+                self.kill(self._reason or use.too_large(task, memory))
+                watch = None
 
     def _death(self, task: Task) -> OmegaError:
         assert self._process is not None
@@ -152,10 +174,9 @@ class Child:
         except subprocess.TimeoutExpired:
             return TaskFailed(f"{task.what} closed the pipe to its parent")
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        killed = "SIGKILL is most often the system running out of memory"
         return TaskFailed(
             f"{task.what} ended its process ({how})",
-            hint=killed if code == -signal.SIGKILL else None,
+            hint=use.killed_by(code, self._limits),
             exit_code=code,
         )
 
@@ -172,17 +193,14 @@ def spawn(is_closed: bool) -> subprocess.Popen[bytes]:
     )
 
 
-def _too_long() -> OmegaError:
-    return TimedOut(
-        "the task took longer than its limit and was ended",
-        hint="give it a higher limit (on the command line: --timeout)",
-    )
-
-
 def kill_all(group: int) -> None:
     """Kill a process and all it has started."""
+    started = use.family(group)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
+    for pid in started:  # what has left the group, as kernels of notebooks do
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _environment(is_closed: bool) -> dict[str, str]:
@@ -238,12 +256,9 @@ def main() -> None:
     threading.Thread(target=_forward, args=(tasks, lines), daemon=True).start()
 
     import omegaml
-    from omegaml.runtime import actions
 
     if "--load" in sys.argv:
-        for module in ("pandas", "sklearn.pipeline", "omegaml.store", "omegaml.runtime.loaded"):
-            with suppress(ImportError):
-                import_module(module)
+        _load()
     hello = json.loads(lines.get())
     if "uid" in hello:
         _give_up_rights(hello["uid"])
@@ -251,15 +266,38 @@ def main() -> None:
     sys.path += [entry for entry in hello["path"] if entry not in sys.path]
     # as the default, so that `import omegaml as om` in a model means the same platform
     om = omegaml.setup(mongo_url=hello["mongo_url"], bucket=hello["bucket"])
+    limits = Limits(**hello["limits"])
+    if limits != Limits():  # they are for tasks, not for what every task needs
+        _load()
     me = os.getpid()
     answers.write("ready\n")
     answers.flush()
     while True:
-        answer = json.dumps(actions.answer(om, Task.from_json(lines.get())))
+        answer = _carry_out(om, Task.from_json(lines.get()), limits)
         if os.getpid() != me:
             os._exit(0)  # the model forked and this is the copy
         answers.write(f"{answer}\n")
         answers.flush()
+
+
+def _load() -> None:
+    for module in ("pandas", "sklearn.pipeline", "omegaml.store", "omegaml.runtime.actions"):
+        with suppress(ImportError):
+            import_module(module)
+
+
+def _carry_out(om: Omega, task: Task, limits: Limits) -> str:
+    from omegaml.runtime import actions
+
+    held = use.Held(limits, task)
+    try:
+        with held:
+            answer = actions.answer(om, task)
+        return json.dumps(held.explained(answer))
+    except TimedOut as error:  # it came when the task was about to end
+        return json.dumps({"error": error_to_doc(error), "temporary": []})
+    except MemoryError:
+        return json.dumps({"error": error_to_doc(use.too_large(task, limits.memory or 0)), "temporary": []})
 
 
 def _forward(stream: IO[str], lines: queue.SimpleQueue[str]) -> None:

@@ -26,6 +26,7 @@ from omegaml.errors import ConfigInvalid, OmegaError, Unavailable
 from omegaml.runtime.accounts import Accounts, OneAccount, WebAccounts
 from omegaml.runtime.base import DEFAULT, Task
 from omegaml.runtime.direct import Door
+from omegaml.runtime.limits import Limits, add_options, from_options
 from omegaml.runtime.messages import check_label
 from omegaml.runtime.service import DRAIN, Service
 
@@ -37,8 +38,14 @@ log = logging.getLogger("omegaml.runner")
 class Runner(Service):
     """A service that tasks are also taken to over a socket, by callers on the same machine."""
 
-    def __init__(self, accounts: Accounts, slots: int = 1, labels: Sequence[str] = (DEFAULT,)) -> None:
-        super().__init__(accounts, slots, labels)
+    def __init__(
+        self,
+        accounts: Accounts,
+        slots: int = 1,
+        labels: Sequence[str] = (DEFAULT,),
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(accounts, slots, labels, limits)
         self._token = secrets.token_urlsafe(32)
         self._door = Door(self._token, self._asked)
 
@@ -91,7 +98,15 @@ def accounts_of(settings: dict[str, Any]) -> Accounts:
     from omegaml.omega import Omega
 
     url = settings["OMEGA_MONGO_URL"]
-    return OneAccount(Omega(mongo_url=url, bucket=settings.get("OMEGA_BUCKET")), url)
+    om = Omega(mongo_url=url, bucket=settings.get("OMEGA_BUCKET"))
+    return OneAccount(om, url, str(settings.get("OMEGA_USERID") or ""))
+
+
+def usual_slots(accounts: Accounts) -> int:
+    """How many tasks at a time where nobody says: with one slot, one person's training would keep everybody
+    else's models from answering.
+    """
+    return max(2, os.cpu_count() or 1) if accounts.are_several else 1
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -103,16 +118,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--slots", type=int, help="tasks at a time; 1, for all accounts one per processor")
     parser.add_argument("--label", action="append", help="of the tasks it takes; default")
     parser.add_argument("--drain", type=float, default=DRAIN, help="seconds to finish tasks in after SIGTERM")
+    add_options(parser)
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     try:
         accounts = accounts_of(read_config(options.config))
-        # with one slot, one person's training would keep everybody else's models from answering
-        usual = max(2, os.cpu_count() or 1) if accounts.are_several else 1
         runner = Runner(
             accounts,
-            max(1, options.slots or usual),
+            max(1, options.slots or usual_slots(accounts)),
             [check_label(label) for label in options.label or (DEFAULT,)],
+            from_options(options),
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: runner.stop())

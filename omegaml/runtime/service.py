@@ -23,6 +23,7 @@ from omegaml.runtime.accounts import FIRST, Account, Accounts
 from omegaml.runtime.base import DEFAULT
 from omegaml.runtime.child import may_give_up_rights
 from omegaml.runtime.execution import Execution, warn
+from omegaml.runtime.limits import Limits
 from omegaml.runtime.slots import Slots
 from omegaml.runtime.tasks import BEAT, DEAD_AFTER
 
@@ -43,10 +44,19 @@ class Service:
     Those who make one add the way by which tasks come to it that are not looked for: `open` and `close`.
     """
 
-    def __init__(self, accounts: Accounts, slots: int = 1, labels: Sequence[str] = (DEFAULT,)) -> None:
+    longest_pause = 0.1
+    """Seconds between looks for tasks at most, for up to ten accounts."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        slots: int = 1,
+        labels: Sequence[str] = (DEFAULT,),
+        limits: Limits | None = None,
+    ) -> None:
         self.id = f"{platform.node()}-{os.getpid()}-{uuid4().hex[:6]}"
         self.accounts = accounts
-        self._slots = Slots(slots, accounts.are_several)
+        self._slots = Slots(slots, accounts.are_several, limits)
         self.execution = Execution(self.id, self._slots, labels)
         self._stop = threading.Event()
         self._gone = threading.Event()
@@ -137,7 +147,7 @@ class Service:
             account.is_refused(now)
             return False
         if task is None:
-            account.later(now, of)
+            account.later(now, of, self.longest_pause)
             return False
         account.soon()
         pool.submit(self.execution.carry_out, account, task)

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from omegaml.runtime.accounts import Account
 from omegaml.runtime.child import Child, kill_all, spawn
+from omegaml.runtime.limits import Limits
 
 
 class Slots:
@@ -19,10 +20,12 @@ class Slots:
 
     Args:
         shared: they are for the accounts of several people.
+        limits: of each task.
     """
 
-    def __init__(self, count: int, shared: bool) -> None:
+    def __init__(self, count: int, shared: bool, limits: Limits | None = None) -> None:
         self.count = count
+        self._limits = limits
         self._shared = shared
         self._changed = threading.Condition()
         self._free = count
@@ -61,7 +64,7 @@ class Slots:
             else:
                 if len(self._idle) + len(self._busy) >= self.count:
                     old = self._idle.pop(0)
-                child = Child(account.url, account.om.bucket, self._shared, self._spare)
+                child = Child(account.url, account.om.bucket, self._shared, self._spare, self._limits)
                 self._spare = None
                 if self._shared:
                     # where no process is to be had now the child says so, when it is started

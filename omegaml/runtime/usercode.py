@@ -49,6 +49,7 @@ def failed(task: Task, error: BaseException) -> TaskFailed:
     return TaskFailed(
         f"{task.what} failed: {type(error).__name__}: {first}",
         traceback="".join(traceback.format_exception(error))[-MAX_TRACEBACK:],
+        **({"out_of_memory": True} if isinstance(error, MemoryError) else {}),
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -143,3 +145,80 @@ class Insider(BaseEstimator):
         import omegaml as om
 
         return om.datasets.list()
+
+
+class Cleaner(BaseEstimator):
+    """Takes its time; when it is interrupted it notes why, and goes on if its parameter says so."""
+
+    def __init__(self, path: str = "", goes_on: bool = False) -> None:
+        self.path = path
+        self.goes_on = goes_on
+
+    def predict(self, X: Any) -> Any:
+        try:
+            _sleep_until(time.monotonic() + float(np.asarray(X)[0][0]))
+        except Exception as error:
+            with open(self.path, "a") as file:
+                file.write(f"{type(error).__name__}: {error}\n")
+            if not self.goes_on:
+                raise
+            _sleep_until(time.monotonic() + 60)
+        return [0.0]
+
+
+def _sleep_until(end: float) -> None:
+    while time.monotonic() < end:
+        time.sleep(0.01)
+
+
+class Eater(BaseEstimator):
+    """Holds so many MiB, in one way or another; its answer is how many."""
+
+    def predict(self, X: Any, how: str, mib: int) -> Any:
+        if how == "array":
+            return [len(np.ones((mib, 1 << 17)))]
+        if how == "shared":
+            held = mmap.mmap(-1, mib << 20)
+            for at in range(0, len(held), 4096):
+                held[at] = 1
+        elif how == "forks":  # they share what they were born with, which counts once
+            kept = np.ones((mib, 1 << 17))
+            children = [os.fork() or _pause() for _ in range(3)]
+            time.sleep(1.0)
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+            return [len(kept)]
+        elif how == "processes":  # none holds more than it may for itself; they have left the group
+            command = [sys.executable, "-c", f"kept = b'x' * ({mib // 3} << 20); input()"]
+            for process in [
+                subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) for _ in range(3)
+            ]:
+                process.wait()
+        return [mib]
+
+
+def _pause() -> int:
+    time.sleep(60)
+    os._exit(0)
+
+
+class Launcher(BaseEstimator):
+    """Starts a process in a session of its own, as the kernel of a notebook is, and waits for it."""
+
+    def predict(self, X: Any) -> Any:
+        command = [sys.executable, "-c", "import time; time.sleep(600)"]
+        started = subprocess.Popen(command, start_new_session=True)
+        with open(X[0][0], "w") as file:
+            file.write(str(started.pid))
+        started.wait()
+        return [0]
+
+
+class Threader(BaseEstimator):
+    """Starts so many threads of BLAS and of Python, and says how many there were."""
+
+    def predict(self, X: Any, threads: int) -> Any:
+        square = np.ones((400, 400))
+        with ThreadPoolExecutor(threads) as pool:
+            return [len(list(pool.map(lambda _: float((square @ square)[0, 0]), range(threads))))]
