@@ -41,7 +41,7 @@ ONLY_IN = {
     "jinja2": ["omegacli.deploy.render"],
     "pymongo": [
         *("omegaml.mongo", "omegaml.store", "omegaml.query", "omegaml.frame", "omegaml.admin"),
-        *("omegaml.runtime.schedule", "omegaml.runtime.tasks", "omegaweb.provision"),
+        *("omegaml.runtime.runs", "omegaml.runtime.schedule", "omegaml.runtime.tasks", "omegaweb.provision"),
     ],
 }
 

@@ -1,0 +1,205 @@
+"""The runs of jobs: one record each, from when it is asked for, kept when its task is long gone.
+
+A record is written before the task is queued, so that nothing runs unseen, and whoever carries the task out
+says when it starts and how it ends. What nobody has said, as a process was killed, is found out by whoever
+looks: from the task, or where there is none from how long nobody has spoken of the run.
+All times are the server's, but `scheduled`, which whoever plans runs has worked out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from pymongo.database import Database
+
+from omegaml.errors import Conflict, NotFound
+from omegaml.mongo import JOURNALED, translated
+from omegaml.runtime.tasks import Tasks
+
+COLLECTION = "omegaml.runs"
+
+BEAT = 10.0
+"""Seconds between signs of life of a run that is carried out."""
+
+LOST_AFTER = 60.0
+"""Seconds without a sign of life, and without a task, after which a run is lost."""
+
+UNFINISHED = ("queued", "running")
+_LOST = "whoever carried it out was stopped"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a job.
+
+    Attributes:
+        job: the job's name, as it is stored (`daily.ipynb`).
+        bucket: that the job is in.
+        scheduled: the time that it was due; None for one that somebody asked for.
+        trigger: manual, schedule or retry.
+        id: also of the task that carries it out.
+        status: queued, running, done, failed, lost or cancelled.
+        results: name of the notebook with what came of it, also of what there is of a failed run.
+        error: why it failed, one sentence.
+    """
+
+    job: str
+    bucket: str
+    scheduled: datetime | None = None
+    trigger: str = "manual"
+    id: str = field(default_factory=lambda: uuid4().hex)
+    created: datetime | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+    status: str = "queued"
+    results: str | None = None
+    error: str | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status not in UNFINISHED
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as a dict, its times as they are."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_doc(cls, doc: Mapping[str, Any]) -> Run:
+        known = {f.name: doc[f.name] for f in fields(cls) if doc.get(f.name) is not None}
+        for name in ("scheduled", "created", "started", "finished"):
+            if name in known:
+                known[name] = known[name].replace(tzinfo=UTC)
+        return cls(**known, id=doc["_id"])
+
+
+class Runs:
+    """The run records of one database."""
+
+    def __init__(self, db: Database[dict[str, Any]], url: str = "") -> None:
+        self._runs = db.get_collection(COLLECTION, write_concern=JOURNALED)
+        self._tasks = Tasks(db, url)
+        self._url = url
+
+    def prepare(self) -> None:
+        """Make the indexes; one of them sees that a time of a job has one run."""
+        with translated(self._url):
+            self._runs.create_index(
+                [("bucket", 1), ("job", 1), ("scheduled", 1)],
+                unique=True,
+                partialFilterExpression={"scheduled": {"$type": "date"}},
+            )
+            self._runs.create_index([("bucket", 1), ("job", 1), ("created", -1)])
+            self._runs.create_index("status")
+
+    # --- writing
+
+    def add(self, run: Run) -> bool:
+        """Write down a run that is asked for; False if there is one for that time of the job, or of that id.
+
+        `prepare` must have been called for this database at any time before.
+        """
+        doc = {"job": run.job, "bucket": run.bucket, "scheduled": run.scheduled, "trigger": run.trigger}
+        doc |= {"status": run.status, "started": None, "finished": None, "results": None, "error": None}
+        try:
+            with translated(self._url):
+                self._runs.update_one(
+                    {"_id": run.id, "status": {"$exists": False}},
+                    {"$set": doc, "$currentDate": {"created": True, "seen": True}},
+                    upsert=True,
+                )
+        except Conflict:
+            return False
+        return True
+
+    def withdraw(self, id: str) -> None:
+        """Take a run back whose task nobody takes."""
+        with translated(self._url):
+            self._runs.delete_one({"_id": id, "status": "queued"})
+
+    def start(self, id: str) -> bool:
+        """Say that a run is being carried out; False if there is none that could be."""
+        change = {"status": "running", "started": "$$NOW", "seen": "$$NOW"}
+        return self._change({"_id": id, "status": {"$in": UNFINISHED}}, change)
+
+    def beat(self, id: str) -> bool:
+        """Say that a run goes on; False if it is held to be ended."""
+        return self._change({"_id": id, "status": "running"}, {"seen": "$$NOW"})
+
+    def finish(self, id: str, status: str, results: str | None = None, error: str | None = None) -> bool:
+        """Say how a run ended; False if that is known already. Who was thought lost may still say so."""
+        change = {"status": status, "finished": "$$NOW", "results": {"$literal": results}}
+        change["error"] = {"$literal": error}
+        return self._change({"_id": id, "status": {"$in": [*UNFINISHED, "lost"]}}, change)
+
+    def drop(self, job: str, bucket: str) -> int:
+        """Forget the runs of a job; return how many there were."""
+        with translated(self._url):
+            return self._runs.delete_many({"bucket": bucket, "job": job}).deleted_count
+
+    def _change(self, query: dict[str, Any], change: dict[str, Any]) -> bool:
+        with translated(self._url):
+            return self._runs.update_one(query, [{"$set": change}]).matched_count == 1
+
+    # --- reading: what has not ended is looked after before it is shown
+
+    def get(self, id: str) -> Run:
+        """Return a run. Raises NotFound."""
+        return self._current([self._get(id)])[0]
+
+    def of(self, job: str, bucket: str, limit: int = 100) -> list[Run]:
+        """Return the runs of a job, newest first."""
+        with translated(self._url):
+            found = self._runs.find({"bucket": bucket, "job": job}).sort([("created", -1), ("_id", 1)])
+            return self._current(Run.from_doc(doc) for doc in found.limit(limit))
+
+    def unfinished(self) -> list[Run]:
+        """Return the runs that wait or are carried out, oldest first, as their records say."""
+        with translated(self._url):
+            found = self._runs.find({"status": {"$in": UNFINISHED}}).sort("created", 1)
+            return [Run.from_doc(doc) for doc in found]
+
+    def reconcile(self) -> list[Run]:
+        """Look after all runs that have not ended; return those that turn out to have."""
+        return [run for run in self._current(self.unfinished()) if run.has_ended]
+
+    def _get(self, id: str) -> Run:
+        with translated(self._url):
+            doc = self._runs.find_one({"_id": id})
+        if doc is None:
+            raise NotFound(f"there is no run {id!r}", hint="omegacli jobs status NAME")
+        return Run.from_doc(doc)
+
+    def _current(self, runs: Iterable[Run]) -> list[Run]:
+        return [run if run.has_ended or not self._found_out(run.id) else self._get(run.id) for run in runs]
+
+    def _found_out(self, id: str) -> bool:
+        """Write down what is known of a run that says that it has not ended; whether that is anything."""
+        try:
+            if self._tasks.status(id) == "running":
+                self._tasks.recover_from_the_dead(id)
+            task = self._tasks.get(id) if self._tasks.ended(id) else None
+        except NotFound:
+            return self._is_silent(id) and self._lose(id)
+        if task is None:
+            return False
+        answer = task["answer"] or {}
+        if "error" in answer:
+            error = answer["error"]
+            self.finish(id, task["status"], error.get("details", {}).get("results"), error["message"])
+        else:
+            self.finish(id, task["status"], answer["result"].get("results"))
+        return True
+
+    def _is_silent(self, id: str) -> bool:
+        age = {"$subtract": ["$$NOW", "$seen"]}
+        with translated(self._url):
+            query = {"_id": id, "$expr": {"$gt": [age, LOST_AFTER * 1000]}}
+            return self._runs.find_one(query, {"_id": 1}) is not None
+
+    def _lose(self, id: str) -> bool:
+        change = {"status": "lost", "finished": "$$NOW", "error": _LOST}
+        return self._change({"_id": id, "status": {"$in": UNFINISHED}}, change)
