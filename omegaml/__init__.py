@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from omegaml.jobs import Jobs
     from omegaml.omega import Omega
     from omegaml.query import Q as Q
     from omegaml.runtime.model import Runtime
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     datasets: Datasets
     models: Shared
-    jobs: Store
+    jobs: Jobs
     scripts: Store
     runtime: Runtime
 

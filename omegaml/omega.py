@@ -10,6 +10,7 @@ from omegaml.errors import AuthFailed, OmegaError, Unavailable
 
 if TYPE_CHECKING:
     from omegaml.config import Config
+    from omegaml.jobs import Jobs
     from omegaml.shared import Datasets, Shared
     from omegaml.store import Store
 
@@ -95,8 +96,10 @@ class Omega:
         return Shared(self.db, self.bucket, "models/", self.config)
 
     @cached_property
-    def jobs(self) -> Store:
-        return self._store("jobs/")
+    def jobs(self) -> Jobs:
+        from omegaml.jobs import Jobs
+
+        return Jobs(self.db, self.bucket, "jobs/")
 
     @cached_property
     def scripts(self) -> Store:

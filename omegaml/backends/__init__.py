@@ -56,7 +56,7 @@ TABLE: dict[str, tuple[Entry, ...]] = {
         Entry("model.joblib", "zstd", "omegaml.backends.models:ModelBackend"),
         Entry("sklearn.joblib", "joblib", "omegaml.backends.models:SklearnJoblibBackend"),
     ),
-    "jobs/": (_FILE,),
+    "jobs/": (Entry("script.ipynb", "notebook", "omegaml.backends.notebooks:NotebookBackend"), _FILE),
     "scripts/": (_FILE,),
 }
 

@@ -1,0 +1,138 @@
+"""`om.jobs`: notebooks by name, made, stored, and shown as a page.
+
+Names of notebooks are stored with `.ipynb` at their end, as stock omegaml does; everywhere they may be given
+without it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from omegaml.errors import InvalidInput
+from omegaml.metadata import Metadata
+from omegaml.store import Store
+from omegaml.store.names import check_name
+
+SUFFIX = ".ipynb"
+FORMATS = ("html", "ipynb", "slides")
+
+_PARTS = re.compile(r"([^\[\]@^]*)(.*)", re.DOTALL)
+
+
+def full_name(name: str) -> str:
+    """Return the name as it is stored: `daily` is `daily.ipynb`, `daily@2` is `daily.ipynb@2`."""
+    if not isinstance(name, str):
+        raise InvalidInput(f"{name!r} cannot be a name", hint="1 to 500 characters")
+    found = _PARTS.fullmatch(name)
+    assert found is not None  # it takes any text
+    return f"{found[1].removesuffix(SUFFIX)}{SUFFIX}{found[2]}"
+
+
+class Jobs(Store):
+    """The notebooks of a bucket."""
+
+    def put(self, obj: Any, name: str, **options: Any) -> Metadata:
+        """Store a notebook as `name`.
+
+        Args:
+            obj: a NotebookNode or dict, or the path of a `.ipynb` file.
+            options: those of `Store.put`, as `replace=False`.
+        Raises: InvalidInput (it is no valid notebook, or none can have the name), Conflict.
+        """
+        check_name(str(name).removesuffix(SUFFIX))
+        notebook = read_file(Path(obj)) if isinstance(obj, str | Path) else obj
+        if not isinstance(notebook, dict) or ("cells" not in notebook and "worksheets" not in notebook):
+            what = type(obj).__name__
+            raise InvalidInput(
+                f"{name!r} would be a {what}, which is no notebook",
+                hint="om.jobs.create(code, name) makes one",
+            )
+        if "cells" not in notebook:  # nbformat 3
+            from omegaml.backends.notebooks import checked
+
+            notebook = checked(notebook)
+        return super().put(notebook, full_name(name), **options)
+
+    def create(self, code: str | Iterable[str], name: str, **options: Any) -> Metadata:
+        """Store a notebook with this Python code as `name`.
+
+        Args:
+            code: the source of one cell, or of several.
+        """
+        from nbformat.v4 import new_code_cell, new_notebook
+
+        cells = [code] if isinstance(code, str) else list(code)
+        if not all(isinstance(cell, str) for cell in cells):
+            raise InvalidInput("code is text, or a list of texts", hint='om.jobs.create("print(1)", "hello")')
+        return self.put(new_notebook(cells=[new_code_cell(cell) for cell in cells]), name, **options)
+
+    def export(self, name: str, to: str | Path | BinaryIO | None = None, format: str = "html") -> bytes:
+        """Return a notebook as a page or file, and write it to a path or binary file if one is given.
+
+        Args:
+            format: "html", "slides" or "ipynb"; pages load from the web what shows mathematics and slides.
+        """
+        data = rendered(self.get(name), format)
+        if isinstance(to, str | Path):
+            try:
+                Path(to).write_bytes(data)
+            except OSError as error:
+                raise InvalidInput(f"{str(to)!r} cannot be written: {error.strerror}") from None
+        elif to is not None:
+            to.write(data)
+        return data
+
+    def get(self, name: str, **options: Any) -> Any:
+        """Return a notebook as nbformat's NotebookNode. Raises NotFound, Corrupt."""
+        return super().get(full_name(name), **options)
+
+    def drop(self, name: str, *, missing_ok: bool = False) -> bool:
+        return super().drop(full_name(name), missing_ok=missing_ok)
+
+    def metadata(self, name: str, version: int | str | None = None) -> Metadata:
+        return super().metadata(full_name(name), version)
+
+    def exists(self, name: str) -> bool:
+        return super().exists(full_name(name))
+
+    def open(self, name: str, *, version: int | str | None = None) -> BinaryIO:
+        return super().open(full_name(name), version=version)
+
+    def copy(self, name: str, new: str, *, replace: bool = False) -> Metadata:
+        return super().copy(full_name(name), full_name(new), replace=replace)
+
+    def rename(self, name: str, new: str) -> Metadata:
+        return super().rename(full_name(name), full_name(new))
+
+
+def read_file(path: Path) -> Any:
+    """Return the notebook in a file. Raises InvalidInput."""
+    try:
+        found = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no JSON"
+        raise InvalidInput(f"{str(path)!r} is no notebook: {reason}", hint="give a .ipynb file") from None
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{str(path)!r} is no notebook", hint="give a .ipynb file")
+    return found
+
+
+def rendered(notebook: Any, format: str) -> bytes:
+    """Return a notebook as `html`, `slides` or `ipynb`. Raises InvalidInput."""
+    if format not in FORMATS:
+        raise InvalidInput(
+            f"a notebook cannot be exported as {format!r}", hint=f"one of {', '.join(FORMATS)}"
+        )
+    if format == "ipynb":
+        import nbformat
+
+        return str(nbformat.writes(notebook, version=4)).encode()
+    from nbconvert import HTMLExporter, SlidesExporter
+
+    exporter: Any = SlidesExporter if format == "slides" else HTMLExporter
+    page: str = exporter(embed_images=True).from_notebook_node(notebook)[0]
+    return page.encode("utf-8", "replace")
