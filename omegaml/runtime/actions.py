@@ -180,6 +180,14 @@ def _ask(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> Any:
         return float(result) if task.action == "score" else result
 
 
+def _run_notebook(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict[str, Any]:
+    from omegaml.runtime import (
+        notebook,  # needs the driver of the database, which not every caller has loaded
+    )
+
+    return notebook.run(om, task, x, y, params)
+
+
 ACTIONS: dict[str, Action] = {
     "fit": Action(training.fit, idempotent=False),
     "partial_fit": Action(training.partial_fit, idempotent=False),
@@ -191,4 +199,5 @@ ACTIONS: dict[str, Action] = {
     "gridsearch": Action(training.gridsearch, idempotent=False),
     "create": Action(estimators.create, idempotent=False),
     "ping": Action(_ping),
+    "run": Action(_run_notebook, idempotent=False, store="jobs"),
 }
