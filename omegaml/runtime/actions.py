@@ -34,12 +34,14 @@ class Action:
     """One word a task may use.
 
     `run(om, task, x, y, params)` does it; `idempotent` says whether doing it twice is the same as once, so
-    that a task whose runner died may be repeated; `store` is the store of the objects it acts on.
+    that a task whose runner died may be repeated; `store` is the store of the objects it acts on;
+    `in_child` keeps it out of the process of whoever asks.
     """
 
     run: Callable[[Omega, Task, Any, Any, dict[str, Any]], Any]
     idempotent: bool = True
     store: str = "models"
+    in_child: bool = False
 
 
 def run(om: Omega, task: Task, held: Mapping[str, Any] | None = None) -> Any:
@@ -133,6 +135,11 @@ def is_idempotent(task: Task) -> bool:
     return task.action in ACTIONS and ACTIONS[task.action].idempotent
 
 
+def needs_child(task: Task) -> bool:
+    """Tell whether a task must not be carried out in the process of whoever asks."""
+    return task.action in ACTIONS and ACTIONS[task.action].in_child
+
+
 def temporary_name() -> str:
     """Return a name for a hidden dataset that is dropped with its task."""
     return f"{TEMPORARY}{uuid4().hex}"
@@ -199,5 +206,5 @@ ACTIONS: dict[str, Action] = {
     "gridsearch": Action(training.gridsearch, idempotent=False),
     "create": Action(estimators.create, idempotent=False),
     "ping": Action(_ping),
-    "run": Action(_run_notebook, idempotent=False, store="jobs"),
+    "run": Action(_run_notebook, idempotent=False, store="jobs", in_child=True),
 }

@@ -9,6 +9,7 @@ Celery can read them while a client needs no more than pika.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 import time
@@ -34,10 +35,17 @@ KEEP_REPLIES = 600
 LONGEST = 3600
 """Seconds that a task without a limit waits in its queue for a caller that waits."""
 
-KEEP_COUNT = 2.0
+KEEP_COUNT = 1.0
 """Seconds that a queue is taken to have a worker since one was seen."""
 
+UNUSED = 60.0
+"""Seconds after which a broker that is away is not looked for any more where nobody wants it."""
+
 _AGAIN = (0.1, 2.0)  # seconds between tries to connect: at first, at most
+
+
+# what goes wrong is told by our errors; pika writes some twenty lines for every try
+logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
 @dataclass
@@ -88,6 +96,7 @@ class Caller:
         self._connection: SelectConnection | None = None
         self._channel: Any = None
         self._closing = False
+        self._asked = time.monotonic()
 
     # --- from any thread
 
@@ -133,6 +142,7 @@ class Caller:
 
         Raises: AuthFailed, Forbidden (the broker refuses), Unavailable, naming host and port.
         """
+        self._asked = time.monotonic()
         if self._ready.is_set() and self._pid == os.getpid():
             return
         with self._lock:
@@ -195,8 +205,9 @@ class Caller:
                 pause = _AGAIN[0]
                 self._away_since = time.monotonic()
             self._lost()
-            if isinstance(self._problem, AuthFailed | Forbidden):
-                break
+            is_wanted = self._outbox or self._calls or time.monotonic() - self._asked < UNUSED
+            if isinstance(self._problem, AuthFailed | Forbidden) or not is_wanted:
+                break  # the next who wants it starts another thread
             time.sleep(pause)
             pause = min(pause * 2, _AGAIN[1])
         self._end()

@@ -25,7 +25,7 @@ from omegaml.runtime.tasks import cancelled
 if TYPE_CHECKING:
     from omegaml.omega import Omega
 
-LOOK = 3.0
+LOOK = 1.0
 """Seconds between looks whether there still is a worker for a task that is waited for."""
 
 PATIENCE = 120.0

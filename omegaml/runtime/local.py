@@ -41,8 +41,15 @@ class LocalRuntime:
         return Tasks(self._om.db, self._om.mongo_url)
 
     def submit(self, task: Task) -> Promise:
-        """Carry out a task now, in this process, or in a child if it has a limit; its promise has ended."""
-        if task.limit is not None:  # nothing could end a thread of this process
+        """Carry out a task now, in this process, or in a child if it has a limit; its promise has ended.
+
+        One that asks for a label is left to a runner.
+        """
+        if task.label != DEFAULT:
+            self._store_held(task)
+            return self.enqueue(task)
+        # nothing could end a thread of this process
+        if task.limit is not None or actions.needs_child(task):
             return self._in_child(task)
         try:
             # through JSON, as on every other runtime, so that none takes what another refuses
@@ -60,13 +67,17 @@ class LocalRuntime:
 
         if self._pool is None:
             self._pool = Pool(self._om, self._processes)
-        place = actions.scope(self._om, task.bucket).datasets
         try:
-            for name in [name for name in task.temporary if name in self._held]:
-                place.put(self._held.pop(name), name)
+            self._store_held(task)
             return self._pool.run(task)
         finally:
             self.release(task)
+
+    def _store_held(self, task: Task) -> None:
+        """Store the values of a task that are in this process, for another to find."""
+        place = actions.scope(self._om, task.bucket).datasets
+        for name in [name for name in task.temporary if name in self._held]:
+            place.put(self._held.pop(name), name)
 
     def close(self) -> None:
         """End the child processes; the next call that needs one starts it."""

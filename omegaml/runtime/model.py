@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaml.errors import InvalidInput
 from omegaml.runtime import actions, connect, values
-from omegaml.runtime.base import Promise, Task
+from omegaml.runtime.base import DEFAULT, Promise, Task
 from omegaml.runtime.base import Runtime as Carrier
+from omegaml.runtime.messages import check_label
 from omegaml.store.names import is_shared
 
 if TYPE_CHECKING:
@@ -18,9 +19,18 @@ if TYPE_CHECKING:
 class Runtime:
     """Ask for work on this database and bucket."""
 
-    def __init__(self, om: Omega, carrier: Carrier | None = None) -> None:
+    def __init__(self, om: Omega, carrier: Carrier | None = None, label: str = DEFAULT) -> None:
         self._om = om
         self._runtime = carrier or connect(om, om.config.get("OMEGA_RUNTIME") or "local")
+        self.label = label
+
+    def require(self, label: str) -> Runtime:
+        """Return this runtime for workers of that label: `om.runtime.require("gpu").model("m").fit(...)`.
+
+        Calls raise Unavailable, naming the labels there are, where no such worker is. On the local runtime
+        such a call is carried out by a runner (`--label gpu`), also one that waits.
+        """
+        return Runtime(self._om, self._runtime, check_label(label))
 
     def model(self, name: str, *, limit: float | None = None) -> RuntimeModel:
         """Return the stored model `name` (`name@tag`, `name^` for versions), to be trained or asked.
@@ -45,7 +55,7 @@ class Runtime:
             timeout: seconds to wait for the runner.
         Raises: Unavailable (no runner, or no database), TimedOut.
         """
-        task = Task("ping", bucket=self._om.bucket)
+        task = Task("ping", bucket=self._om.bucket, label=self.label)
         answer: dict[str, Any] = self.run(task, async_=async_).get(timeout)
         return answer
 
@@ -72,10 +82,11 @@ class Runtime:
         return self.promise(id).cancel()
 
     def map(self, tasks: Iterable[Task], processes: int | None = None) -> list[Promise]:
-        """Carry out tasks in parallel in child processes; returns, in order, when all have ended."""
-        from omegaml.runtime.local import LocalRuntime
+        """Carry out tasks in parallel, by workers or in child processes.
 
-        return LocalRuntime(self._om).map(list(tasks), processes)
+        Returns: their promises, in order, when all have ended.
+        """
+        return self._runtime.map(list(tasks), processes)
 
     def run(self, task: Task, *, async_: bool = False) -> Promise:
         """Hand a task to the runtime: to be done by this call, or with `async_` by somebody else, later.
@@ -114,6 +125,7 @@ class Runtime:
             return kept[-1]
 
         about: dict[str, Any] = {"bucket": self._om.bucket, "result": result, "limit": limit}
+        about["label"] = self.label
         try:
             given = [] if x is None and y is None else [x] if y is None else [x, y]
             args = [values.encode(value, keep) for value in given]
@@ -123,9 +135,9 @@ class Runtime:
             self._runtime.release(Task(action, "models", name, **about, temporary=kept))
             raise
 
-    def require_runner(self) -> None:
-        """Raise Unavailable, naming the command that starts one, if no runner is alive."""
-        self._runtime.require_runner()
+    def require_runner(self, label: str | None = None) -> None:
+        """Raise Unavailable, naming what there is, if no runner of the label takes tasks."""
+        self._runtime.require_runner(label or self.label)
 
     def discard(self, task: Task) -> None:
         """Drop the temporary datasets of a task."""
@@ -205,7 +217,7 @@ class RuntimeModel:
     def map(
         self, action: str, values_of_X: Iterable[Any], *, processes: int | None = None, **params: Any
     ) -> list[Any]:
-        """Do `action` for each X, in parallel in child processes; return the results in order.
+        """Do `action` for each X, in parallel by workers, or in child processes; return the results in order.
 
         Raises: the first error; no result of the others is returned then.
         """

@@ -46,10 +46,11 @@ def user_code(task: Task, x: Any) -> Iterator[None]:
 def failed(task: Task, error: BaseException) -> TaskFailed:
     """Return the error of a task that raised `error`, with its traceback as text."""
     first = (str(error).strip().splitlines() or [""])[0][:MAX_MESSAGE]
+    details: dict[str, Any] = {"out_of_memory": True} if isinstance(error, MemoryError) else {}
     return TaskFailed(
         f"{task.what} failed: {type(error).__name__}: {first}",
         traceback="".join(traceback.format_exception(error))[-MAX_TRACEBACK:],
-        **({"out_of_memory": True} if isinstance(error, MemoryError) else {}),
+        **details,
     )
 
 

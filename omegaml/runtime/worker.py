@@ -34,6 +34,7 @@ from omegaml.errors import AuthFailed, ConfigInvalid, Forbidden, InvalidInput, O
 from omegaml.runtime import actions
 from omegaml.runtime.accounts import Accounts
 from omegaml.runtime.base import DEFAULT, Task, error_to_doc
+from omegaml.runtime.limits import Limits, add_options, from_options
 from omegaml.runtime.messages import (
     ASK,
     REPLIES,
@@ -66,9 +67,14 @@ class Worker(Service):
     longest_pause = 5.0
 
     def __init__(
-        self, accounts: Accounts, broker: str, slots: int = 1, labels: Sequence[str] = (DEFAULT,)
+        self,
+        accounts: Accounts,
+        broker: str,
+        slots: int = 1,
+        labels: Sequence[str] = (DEFAULT,),
+        limits: Limits | None = None,
     ) -> None:
-        super().__init__(accounts, slots, labels)
+        super().__init__(accounts, slots, labels, limits)
         self._app = make_app(broker, labels)
         self._replies = Replies(
             lambda: self._app.connection_for_write(transport_options={"confirm_publish": True})
@@ -281,11 +287,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--label", action="append", help="of the tasks it takes; default")
     parser.add_argument("--concurrency", type=int, help="tasks at a time; 2 and one per processor at least")
     parser.add_argument("--drain", type=float, default=DRAIN, help="seconds to finish tasks in after SIGTERM")
+    add_options(parser)
     options = parser.parse_args(argv)
     logging.getLogger("celery").setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        return serve(read_config(options.config), options.label, options.concurrency, options.drain)
+        settings, limits = read_config(options.config), from_options(options)
+        return serve(settings, options.label, options.concurrency, options.drain, limits)
     except OmegaError as error:
         log.error("%s", error)
         return error.exit_code
@@ -296,6 +304,7 @@ def serve(
     labels: Sequence[str] | None = None,
     concurrency: int | None = None,
     drain: float = DRAIN,
+    limits: Limits | None = None,
 ) -> int:
     """Be a worker with these settings until SIGTERM or SIGINT; return the exit code.
 
@@ -306,7 +315,7 @@ def serve(
     accounts = accounts_of(settings)
     known = [check_label(label) for label in labels or (DEFAULT,)]
     slots = max(1, concurrency or usual_slots(accounts))
-    worker = Worker(accounts, str(settings["OMEGA_BROKER"]), slots, known)
+    worker = Worker(accounts, str(settings["OMEGA_BROKER"]), slots, known, limits)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     # as in the runner: signals are handled by a thread that holds no lock

@@ -55,6 +55,10 @@ class RabbitMQ(Server):
     def admin_url(self) -> str:
         return f"http://boss:{self.password}@127.0.0.1:{self.management}/"
 
+    @property
+    def url(self) -> str:
+        return f"amqp://boss:{self.password}@127.0.0.1:{self.port}/%2F"
+
     def start(self) -> None:
         # Debian's wrapper in sbin drops to the user rabbitmq and looks into /var/lib only
         program = _program("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
