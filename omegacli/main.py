@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, bool]] = {
     "cluster": ("Run the platform: up, down, status, logs.", False),
     "datasets": ("Store, read and query data.", False),
     "models": ("Store, train and ask models.", False),
+    "jobs": ("Store and run notebooks.", False),
     "runtime": ("Look at workers and results of tasks.", False),
     "users": ("Manage accounts, their keys and passwords.", False),
     "api": ("Call a route of the REST API.", True),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from omegacli import answers, connect, console
-from omegaml.errors import Conflict, TimedOut, Unavailable
+from omegaml.errors import Conflict, InvalidInput, TimedOut, Unavailable
 
 app = typer.Typer()
 
@@ -83,6 +83,39 @@ def cancel(id: Annotated[str, typer.Argument(help="The task's id, as --async pri
         )
     console.show("runtime.cancel", {"task": id, "status": status}, text="")
     console.say(f"cancelled {id}")
+
+
+@app.command()
+def worker(
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="Of the tasks it takes; default.")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option("--concurrency", min=1, help="Tasks at a time.")] = None,
+    drain: Annotated[
+        float, typer.Option("--drain", help="Seconds to finish tasks in when told to stop.")
+    ] = 25.0,
+) -> None:
+    """Be a worker for this account's tasks, until Ctrl-C or SIGTERM.
+
+    A worker for all accounts of a platform is `python -m omegaml.runtime.worker --config FILE`.
+    """
+    import logging
+
+    om = connect.omega()
+    broker = om.config.get("OMEGA_BROKER")
+    if not broker:
+        raise InvalidInput("a worker needs a broker", hint="omegacli config set OMEGA_BROKER=amqp://...")
+    try:
+        from omegaml.runtime.worker import serve
+    except ImportError as error:
+        raise Unavailable(f"a worker needs {error.name}", hint="pip install 'omegaml[worker]'") from None
+    from urllib.parse import unquote, urlsplit
+
+    logging.getLogger("celery").setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    settings = {"OMEGA_MONGO_URL": om.mongo_url, "OMEGA_BUCKET": om.bucket, "OMEGA_BROKER": broker}
+    settings["OMEGA_USERID"] = unquote(urlsplit(broker).username or "guest")
+    serve(settings, label, concurrency, drain)
 
 
 def _status(data: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from omegaml.store.names import is_shared
 
 if TYPE_CHECKING:
     from omegaml.omega import Omega
+    from omegaml.runtime.job import RuntimeJob
 
 
 class Runtime:
@@ -46,6 +47,12 @@ class Runtime:
 
             return SharedModel(self._om, name, limit)
         return RuntimeModel(self, name, limit)
+
+    def job(self, name: str, *, limit: float | None = None) -> RuntimeJob:
+        """Return the notebook `name`, to be run; `limit` is how many seconds each run may take."""
+        from omegaml.runtime.job import RuntimeJob
+
+        return RuntimeJob(self._om, self, name, limit)
 
     def ping(self, *, async_: bool = False, timeout: float | None = 10.0) -> dict[str, Any]:
         """Return `{message, time, host, pid}` of whoever carries out tasks.

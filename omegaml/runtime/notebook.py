@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import tempfile
+import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaml.config import ConfigFile
 from omegaml.errors import InvalidInput, OmegaError, TaskFailed, TimedOut, Unavailable
-from omegaml.runtime.runs import Run, Runs
+from omegaml.runtime.runs import BEAT, Run, Runs
 
 if TYPE_CHECKING:
     from omegaml.omega import Omega
@@ -54,6 +55,8 @@ def run(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict[s
     results = f"results/{job.removesuffix(SUFFIX)}_{stamp}{SUFFIX}"
     stored: str | None = None
     error: OmegaError | None = None
+    ended = threading.Event()
+    threading.Thread(target=_live, args=(runs, task.id, ended), daemon=True).start()
     try:
         timeout = params.pop(CELL_TIMEOUT, None)
         notebook = with_parameters(om.jobs.get(job), params)
@@ -62,12 +65,21 @@ def run(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict[s
         stored = results
     except OmegaError as problem:
         error = error or problem
+    finally:
+        ended.set()
     if error is not None:
         error.details["results"] = stored
         runs.finish(task.id, "failed", stored, error.message)
         raise error
     runs.finish(task.id, "done", stored)
     return {"job": job, "run": task.id, "results": stored}
+
+
+def _live(runs: Runs, id: str, ended: threading.Event) -> None:
+    """Say now and then that the run goes on."""
+    while not ended.wait(BEAT):
+        with suppress(OmegaError):
+            runs.beat(id)
 
 
 def with_parameters(notebook: Any, params: dict[str, Any]) -> Any:

@@ -16,14 +16,18 @@ from omegaml.errors import AuthFailed, InvalidInput, TaskFailed, TimedOut, Unava
 from omegaml.omega import Omega
 from omegaml.runtime import Task
 from tests.conftest import free_port
-from tests.services.broker_platform import Started, mq, on_celery  # noqa: F401
+from tests.services.broker_platform import Started, mq, on_celery
 from tests.services.runtime_contract import QueueContract, RuntimeContract
 from tests.services.runtime_models import Killer, Sleeper
 from tests.services.runtime_processes import OneDatabase, children_of, is_alive, stored, wait_for
 from tests.services.servers import RabbitMQ
 
 
-def settings_of(mq: RabbitMQ, url: str) -> dict[str, str]:  # noqa: F811
+__all__ = ["mq"]
+pytestmark = pytest.mark.once
+
+
+def settings_of(mq: RabbitMQ, url: str) -> dict[str, str]:
     return {"OMEGA_MONGO_URL": url, "OMEGA_USERID": "boss", "OMEGA_BROKER": mq.url}
 
 
@@ -31,7 +35,7 @@ class OnCelery(OneDatabase):
     """Tests that share a worker of two tasks at a time."""
 
     @pytest.fixture
-    def om(self, om_url: str, mq: RabbitMQ) -> Omega:  # noqa: F811
+    def om(self, om_url: str, mq: RabbitMQ) -> Omega:
         return on_celery(om_url, mq.url)
 
     @pytest.fixture(scope="class", autouse=True)
@@ -39,7 +43,7 @@ class OnCelery(OneDatabase):
     def worker(
         cls,
         om_url: str,
-        mq: RabbitMQ,  # noqa: F811
+        mq: RabbitMQ,
         tmp_path_factory: pytest.TempPathFactory,
     ) -> Iterator[Any]:
         om = on_celery(om_url, mq.url)
@@ -119,7 +123,7 @@ class TestCelery(OnCelery):
     def test_a_message_that_is_none_of_ours_is_refused(
         self,
         om: Any,
-        mq: RabbitMQ,  # noqa: F811
+        mq: RabbitMQ,
         worker: Any,
         tmp_path: Path,
         what: str,
@@ -167,7 +171,7 @@ class TestCelery(OnCelery):
             lambda: words[what] in worker.log.read_text()[before:] and said + worker.log.read_text()
         )
 
-    def test_any_client_of_celery_can_send_a_task(self, om: Any, mq: RabbitMQ) -> None:  # noqa: F811
+    def test_any_client_of_celery_can_send_a_task(self, om: Any, mq: RabbitMQ) -> None:
         from celery import Celery
 
         queued = Task("ping")
@@ -192,14 +196,14 @@ class Evil:
 
 
 @pytest.fixture
-def om(om_url: str, mq: RabbitMQ) -> Iterator[Omega]:  # noqa: F811
+def om(om_url: str, mq: RabbitMQ) -> Iterator[Omega]:
     platform = on_celery(om_url, mq.url)
     yield platform
     platform.close()
 
 
 @pytest.fixture
-def start(om: Omega, om_url: str, mq: RabbitMQ, tmp_path_factory: Any) -> Iterator[Started]:  # noqa: F811
+def start(om: Omega, om_url: str, mq: RabbitMQ, tmp_path_factory: Any) -> Iterator[Started]:
     starting = Started(om, settings_of(mq, om_url), lambda: tmp_path_factory.mktemp("worker"))
     yield starting
     starting.end()
@@ -224,7 +228,7 @@ def test_without_a_broker_that_is_said_with_its_address(om_url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_wrong_password_is_said(om_url: str, mq: RabbitMQ) -> None:  # noqa: F811
+def test_a_wrong_password_is_said(om_url: str, mq: RabbitMQ) -> None:
     om = on_celery(om_url, f"amqp://boss:wrong@127.0.0.1:{mq.port}/")
     with pytest.raises(AuthFailed, match="'boss'") as caught:
         om.runtime.ping()
@@ -290,3 +294,14 @@ def test_labels_are_served_by_those_who_have_them(om: Any, start: Any) -> None:
     assert asked.model("m").fit([[1.0], [2.0]], [1.0, 2.0])["version"] == 2
     said = json.dumps(om.runtime.status()["runners"])
     assert '["gpu"]' in said and '["default"]' in said
+
+
+def test_a_notebook_runs_on_a_worker(om: Any, start: Any) -> None:
+    start()
+    om.jobs.create("import omegaml as om\nom.datasets.put([n], 'made')", "hello")
+    assert om.runtime.job("hello").run(n=3)["job"] == "hello.ipynb"
+    assert om.datasets.get("made") == [3]
+    om.jobs.create("1 / 0", "bad")
+    with pytest.raises(TaskFailed, match="ZeroDivisionError"):
+        om.runtime.job("bad").run()
+    assert [run.status for run in om.runtime.job("bad").runs()] == ["failed"]
