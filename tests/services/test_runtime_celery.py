@@ -22,7 +22,6 @@ from tests.services.runtime_models import Killer, Sleeper
 from tests.services.runtime_processes import OneDatabase, children_of, is_alive, stored, wait_for
 from tests.services.servers import RabbitMQ
 
-
 __all__ = ["mq"]
 pytestmark = pytest.mark.once
 
