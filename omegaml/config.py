@@ -68,6 +68,41 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def check_broker(url: str) -> str:
+    """Return the URL of a broker as all clients read it alike. Raises InvalidInput, without the password.
+
+    `ampq` is taken for the `amqp` that was meant; no vhost, an empty one and `/` are all the vhost `/`, which
+    is certain only as `%2F`. `?cacertfile=` names the file of the authority that an amqps broker is known by
+    (https://www.rabbitmq.com/docs/uri-query-parameters).
+    """
+    from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+    url = re.sub(r"^ampq(s?)://", r"amqp\1://", url.strip())
+    try:
+        parts = urlsplit(url)
+        is_broker = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and parts.port != 0
+        options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+    except ValueError:
+        is_broker = False
+    if not is_broker or parts.fragment or not url.isprintable() or " " in url:
+        raise InvalidInput(
+            "this is no URL of a broker", hint="as in amqp://user:password@host:5672; amqps for TLS"
+        )
+    if set(options) - {"cacertfile"} or (options and parts.scheme == "amqp"):
+        raise InvalidInput(
+            f"the URL of the broker at {parts.hostname} has options that are not known here",
+            hint="only amqps://...?cacertfile=/path/to/ca.pem",
+        )
+    if parts.username and parts.password is None:
+        raise InvalidInput(
+            f"the URL of the broker at {parts.hostname} names a user and no password",
+            hint="as in amqp://user:password@host:5672",
+        )
+    vhost = quote(unquote(parts.path[1:]).strip("/") or "/", safe="")
+    query = f"?cacertfile={quote(options['cacertfile'])}" if options else ""
+    return f"{parts.scheme}://{parts.netloc}/{vhost}{query}"
+
+
 def check_timeout(seconds: float) -> float:
     """Return a number of seconds. Raises InvalidInput for what no clock can wait."""
     if not 0 <= seconds < 1e9:
@@ -80,7 +115,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("OMEGA_APIKEY", str, None, "The account's API key.", secret=True),
     Setting("OMEGA_RESTAPI_URL", str, None, "Where omegaweb answers, as http://host:port.", check=check_url),
     Setting("OMEGA_MONGO_URL", str, None, "The user's own database, as mongodb://...", secret=True),
-    Setting("OMEGA_BROKER", str, None, "The message broker, as amqp://...", secret=True),
+    Setting("OMEGA_BROKER", str, None, "The message broker, as amqp://...", secret=True, check=check_broker),
     Setting("OMEGA_BUCKET", str, "omegaml", "The bucket used where none is named."),
     Setting("OMEGA_RUNTIME", str, "local", "Which runtime carries tasks."),
     Setting(

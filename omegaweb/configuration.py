@@ -15,7 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
-from omegaml.errors import ConfigInvalid
+from omegaml.config import check_broker
+from omegaml.errors import ConfigInvalid, InvalidInput
 
 VARIABLE = "OMEGAWEB_CONFIG"
 
@@ -32,6 +33,10 @@ class Configuration:
         mongo_server: `host:port` by which omegaweb itself reaches MongoDB.
         broker_admin_url: RabbitMQ's management API, as `http://user:password@host:15672/vhost`, as the user
             that makes and removes users; empty where there is no broker.
+        broker_server: RabbitMQ as the services themselves reach it: `amqp://host:port/vhost`; the setting
+            BROKER_URL where not given.
+        web_broker_url: RabbitMQ as the service user `omega-web`, by which tasks go to workers
+            (`manage.py createbroker` makes it); empty: they go to a runner.
         url: where people reach omegaweb.
         hosts: host names that it answers to, besides that of `url`.
         mongo_host, broker_url: first values of the settings of these names.
@@ -55,6 +60,8 @@ class Configuration:
     mongo_url: str = field(repr=False)
     mongo_server: str
     broker_admin_url: str = field(default="", repr=False)
+    broker_server: str = ""
+    web_broker_url: str = field(default="", repr=False)
     url: str = "http://localhost:5000"
     hosts: list[str] = field(default_factory=list)
     mongo_host: str = "localhost:27017"
@@ -75,13 +82,19 @@ class Configuration:
     audit_refusals: int = 200_000
 
     def __post_init__(self) -> None:
-        """Raises ConfigInvalid for mail that could not be sent."""
+        """Raises ConfigInvalid for mail that could not be sent, or a broker that cannot be reached."""
         if self.mail_tls not in ("starttls", "tls", "none"):
             raise ConfigInvalid(f"mail_tls is {self.mail_tls!r}", hint="starttls, tls or none")
         if self.mail_host and not self.mail_from:
             raise ConfigInvalid(
                 "there is a mail_host and no mail_from", hint="as in mail_from: platform@example.com"
             )
+        for name in ("broker_server", "broker_url", "web_broker_url"):
+            try:
+                if getattr(self, name):
+                    check_broker(getattr(self, name))
+            except InvalidInput as error:
+                raise ConfigInvalid(f"{name}: {error.message}", hint=error.hint) from None
 
     @property
     def is_local(self) -> bool:

@@ -32,9 +32,6 @@ from omegaml.runtime.messages import TASKS, reply_queue, task_queue
 KEEP_REPLIES = 600
 """Seconds that the queue of replies outlives its connection."""
 
-LONGEST = 3600
-"""Seconds that a task without a limit waits in its queue for a caller that waits."""
-
 KEEP_COUNT = 1.0
 """Seconds that a queue is taken to have a worker since one was seen."""
 
@@ -124,7 +121,7 @@ class Caller:
             headers=headers,
             delivery_mode=2,
             reply_to=self._replies if replies else None,
-            expiration=str(int((limit or LONGEST) * 1000)) if replies else None,
+            expiration=str(int(limit * 1000)) if replies and limit else None,
         )
         call = Call(id, label, json.dumps([[text], {}, empty]).encode(), properties)
         if replies:

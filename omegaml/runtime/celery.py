@@ -140,6 +140,8 @@ class Reply:
         self._runtime = runtime
         self._task = task
         self._sent = sent
+        # in the queue at most as long as in the worker: the broker drops it then
+        self._until = None if task.limit is None else time.monotonic() + 2 * task.limit + 10
         self._outcome: tuple[Any, OmegaError | None] | None = None
         self.seconds: dict[str, float] = {}
 
@@ -171,6 +173,9 @@ class Reply:
             except NotYet:
                 if left == LOOK:
                     self._look(caller)
+                if self._until is not None and time.monotonic() > self._until:
+                    caller.drop(self._sent)
+                    self._sent.fail(TimedOut(f"no worker took {self._task.what} within its limit"))
         result, error = self._read()
         if error is not None:
             raise error

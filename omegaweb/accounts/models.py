@@ -19,6 +19,7 @@ from omegaml.config import check_userid
 from omegaml.errors import InvalidInput
 from omegaweb import roles
 from omegaweb.accounts.prepared import ByField
+from omegaweb.provision.rabbitmq import administrator
 
 
 def validate_userid(value: str) -> None:
@@ -27,7 +28,8 @@ def validate_userid(value: str) -> None:
         check_userid(value)
     except InvalidInput as error:
         raise ValidationError(f"{error.message}: {error.hint}") from None
-    if value in RESERVED or RetiredUserid.objects.filter(userid=value).exists():
+    taken = (*RESERVED, administrator(settings.CONFIGURATION.broker_admin_url))  # users of the broker itself
+    if value in taken or RetiredUserid.objects.filter(userid=value).exists():
         raise ValidationError(f"{value!r} is not to be had; choose another.")
 
 

@@ -270,7 +270,7 @@ class Action(APIView):
             try:
                 with waits(request):
                     promise = work.run(task)
-                    result = asking.answered(promise.get())
+                    result = asking.answered(promise.get(2 * limit + 10))  # it may have to wait for a worker
                 at.check()
             except Mismatch as error:
                 if error.details.get("fitted") is False:  # the request is right, but for its time

@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from omegaml.errors import OmegaError
 from omegaml.jsonvalues import plain
 from omegaml.omega import Omega
+from omegaml.runtime.base import DEFAULT
 from omegaml.runtime.local import LocalRuntime, outcome
 from omegaml.runtime.tasks import Tasks
 from omegaweb.api import asking, shapes
@@ -70,7 +71,13 @@ class Runtime(APIView):
         with platform(request) as om:
             waiting = Tasks(om.db, om.mongo_url).waiting()
         workers = [
-            {"id": w.id, "slots": w.slots, "running": w.running, "labels": ["default"], "seen": w.seen}
+            {
+                "id": w.id,
+                "slots": w.slots,
+                "running": w.running,
+                "labels": w.labels or [DEFAULT],
+                "seen": w.seen,
+            }
             for w in Worker.alive()
         ]
         tasks = [
@@ -83,7 +90,7 @@ class Runtime(APIView):
             plain(
                 {
                     "workers": workers,
-                    "labels": ["default"] if workers else [],
+                    "labels": sorted({label for worker in workers for label in worker["labels"]}),
                     "queues": {"default": {state: states.count(state) for state in ("queued", "running")}},
                     "tasks": tasks,
                 }

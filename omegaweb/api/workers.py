@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from omegaml.runtime.base import DEFAULT
 from omegaweb import roles
 from omegaweb.accounts.models import User
 from omegaweb.api import model_shapes as forms
@@ -27,8 +28,12 @@ class Facts(serializers.Serializer):
     host = serializers.CharField(max_length=255)
     slots = serializers.IntegerField(min_value=1, max_value=10_000)
     running = serializers.IntegerField(min_value=0, max_value=10_000)
-    address = serializers.CharField(max_length=255, allow_blank=True)
-    token = serializers.CharField(max_length=200)
+    labels = serializers.ListField(
+        child=serializers.RegexField(r"^[a-z0-9][a-z0-9_.-]{0,62}$"), default=[DEFAULT]
+    )
+    # a Celery worker takes no tasks directly
+    address = serializers.CharField(max_length=255, allow_blank=True, default="")
+    token = serializers.CharField(max_length=200, allow_blank=True, default="")
 
 
 class Accounts(APIView):

@@ -11,13 +11,14 @@ import logging
 import secrets
 import string
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from omegaml import admin
-from omegaml.errors import OmegaError
+from omegaml.errors import ConfigInvalid, OmegaError
 from omegaweb import roles
 from omegaweb.provision import rabbitmq
 from omegaweb.provision.sealed import seal, unseal
@@ -112,6 +113,27 @@ def broker_url(user: User, broker: str) -> str | None:
     if not (broker and settings.CONFIGURATION.broker_admin_url):
         return None
     return rabbitmq.login_url(broker, user.username, unseal(service_login(user).broker_password))
+
+
+def service_url(name: str, broker: str, known: str | None = None) -> str:
+    """Make a service user of the broker; return the URL by which it reaches it.
+
+    Args:
+        broker: the broker as that service reaches it, without a login.
+        known: the URL it has already, of which the password stays.
+    Raises: as `rabbitmq.ensure_user`, ConfigInvalid (`known` is another user's).
+    """
+    url = settings.CONFIGURATION.broker_admin_url
+    if known is None:
+        rabbitmq.drop_user(url, name)  # what is connected with a password that is no more
+        password = _password()
+    else:
+        parts = urlsplit(known)
+        if parts.username != name or not parts.password:
+            raise ConfigInvalid(f"this is no URL of the service user {name}")
+        password = unquote(parts.password)
+    rabbitmq.ensure_service(url, name, password)
+    return rabbitmq.login_url(broker, name, password)
 
 
 def _password() -> str:

@@ -13,7 +13,7 @@ from base64 import b64encode
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from omegaml.config import check_userid
+from omegaml.config import check_broker, check_userid
 from omegaml.errors import AuthFailed, ConfigInvalid, Conflict, Forbidden, TimedOut, Unavailable
 from omegaml.runtime.messages import IMPERSONATORS, REPLIES, TASKS, WORKER
 
@@ -104,14 +104,14 @@ def vhost(url: str) -> str:
     return unquote(urlsplit(url).path.strip("/")) or "/"
 
 
-def login_url(broker: str, userid: str, password: str) -> str:
+def login_url(broker: str, name: str, password: str) -> str:
     """The URL by which the user reaches the broker that `broker` names without a user.
 
-    No vhost, an empty one and `/` are all the vhost `/`, which clients know for certain only as `%2F`.
+    Raises: InvalidInput if `broker` is no URL of one.
     """
-    parts = urlsplit(broker)
-    path = quote(unquote(parts.path[1:]).strip("/") or "/", safe="")
-    return f"{parts.scheme}://{userid}:{quote(password, safe='')}@{parts.netloc}/{path}"
+    parts = urlsplit(check_broker(broker))
+    login = f"{name}:{quote(password, safe='')}"
+    return parts._replace(netloc=f"{login}@{parts.netloc}").geturl()
 
 
 def _call(url: str, method: str, route: str, body: Any = None) -> Any:

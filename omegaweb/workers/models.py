@@ -7,12 +7,13 @@ from django.utils import timezone
 
 
 class Worker(models.Model):
-    """A runner that has joined, by its own word; it repeats that every few seconds."""
+    """A runner or Celery worker that has joined, by its own word; it repeats that every few seconds."""
 
     id = models.CharField(max_length=150, primary_key=True)
     host = models.CharField(max_length=255)
     slots = models.PositiveIntegerField()
     running = models.PositiveIntegerField()
+    labels = models.JSONField(default=list, help_text="Of the tasks that it takes.")
     address = models.CharField(max_length=255, blank=True, help_text="Where it takes tasks directly.")
     token = models.BinaryField(help_text="By which it and we know each other; encrypted.")
     seen = models.DateTimeField(default=timezone.now)

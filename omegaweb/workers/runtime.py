@@ -1,4 +1,7 @@
-"""The runtime of an account's tasks: here, a runner that has joined. The one place that chooses it."""
+"""The runtime of an account's tasks: the one place that chooses it.
+
+Where the configuration has a `web_broker_url`, Celery workers carry them out; else a runner that has joined.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ import threading
 import time
 import zlib
 
+from django.conf import settings
+
 from omegaml.errors import Unavailable
 from omegaml.omega import Omega
 from omegaml.runtime import Runtime
+from omegaml.runtime.celery import CeleryRuntime
 from omegaml.runtime.direct import DirectRuntime, Line
 from omegaml.runtime.model import Runtime as Facade
 from omegaweb.accounts.models import User
@@ -23,10 +29,12 @@ _lock = threading.Lock()
 
 
 def runtime(user: User, om: Omega) -> Facade:
-    """What `om.runtime` is, with the account's tasks carried out by a runner.
+    """What `om.runtime` is, with the account's tasks carried out by a runner or by workers.
 
     Raises: Unavailable if there is none.
     """
+    if settings.CONFIGURATION.web_broker_url:
+        return Facade(om, CeleryRuntime(om, settings.CONFIGURATION.web_broker_url, user.username))
     carrier: Runtime = DirectRuntime(om, user.username, _line(user.username))
     return Facade(om, carrier)
 

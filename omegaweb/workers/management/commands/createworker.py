@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from omegaml.config import write_private
 from omegaml.errors import OmegaError
 from omegaweb import roles
 from omegaweb.accounts.models import ApiKey, User, digest
+from omegaweb.workers.secretfile import read_secret
 
 USERID = "runner"
 SHORTEST = 20  # characters of a key that somebody else has made
@@ -66,14 +66,10 @@ def _account() -> tuple[User, bool]:
 
 def _read(file: Path) -> str | None:
     try:
-        if file.stat().st_mode & 0o077:
-            os.chmod(file, 0o600)
-        text = file.read_text("utf-8").strip()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{file} cannot be read: {error}") from None
-    if len(text) < SHORTEST or len(text.split()) != 1:
+        text = read_secret(file)
+    except OmegaError as error:
+        raise CommandError(error.message) from None
+    if text is not None and (len(text) < SHORTEST or len(text.split()) != 1):
         raise CommandError(f"{file} holds no key: one word of {SHORTEST} characters or more")
     return text
 

@@ -1,0 +1,23 @@
+"""Files that hold one secret each, by which services are told theirs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from omegaml.errors import ConfigInvalid
+
+
+def read_secret(file: Path) -> str | None:
+    """Return the one line of a file, which is closed to others from now on; None where there is no file.
+
+    Raises: ConfigInvalid if it cannot be read.
+    """
+    try:
+        if file.stat().st_mode & 0o077:
+            os.chmod(file, 0o600)
+        return file.read_text("utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{file} cannot be read: {type(error).__name__}") from None
