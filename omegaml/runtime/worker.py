@@ -30,13 +30,22 @@ from celery.worker.consumer import Consumer
 from celery.worker.strategy import default as strategy
 from kombu import Exchange, Queue
 
-from omegaml.errors import AuthFailed, ConfigInvalid, Forbidden, InvalidInput, OmegaError, Unavailable
+from omegaml.errors import (
+    AuthFailed,
+    ConfigInvalid,
+    Forbidden,
+    InvalidInput,
+    OmegaError,
+    TaskFailed,
+    Unavailable,
+)
 from omegaml.runtime import actions
 from omegaml.runtime.accounts import Accounts
 from omegaml.runtime.base import DEFAULT, Task, error_to_doc
 from omegaml.runtime.limits import Limits, add_options, from_options
 from omegaml.runtime.messages import (
     ASK,
+    DELIVERIES,
     REPLIES,
     RUN,
     TASKS,
@@ -134,7 +143,8 @@ class Worker(Service):
         if not may_reply(reply_to or "", userid):
             log.warning("a message of %s asks for an answer to %r", userid, reply_to)
             return
-        answer = self._answer(userid, task, is_again(request) and not self._replies.can_reach(reply_to))
+        is_unwanted = is_again(request) and not self._replies.can_reach(reply_to)
+        answer = self._answer(userid, task, times_tried(request), is_unwanted)
         if self.execution.has_given_up:
             raise Reject("the worker is being stopped", requeue=True)
         if answer is None:
@@ -150,7 +160,7 @@ class Worker(Service):
                 account = self.accounts.find(userid)
                 actions.drop(actions.scope(account.om, task.bucket), answer["temporary"])
 
-    def _answer(self, userid: str, task: Task, is_unwanted: bool) -> dict[str, Any] | None:
+    def _answer(self, userid: str, task: Task, times: int, is_unwanted: bool) -> dict[str, Any] | None:
         try:
             account = self.accounts.find(userid)
             if is_unwanted:
@@ -158,6 +168,11 @@ class Worker(Service):
                 return None
             if not actions.is_idempotent(task):
                 raise InvalidInput(f"{task.what} is not answered by a message", hint="enqueue it")
+            if times >= DELIVERIES:  # the broker would throw it away the next time, and tell nobody
+                raise TaskFailed(
+                    f"{task.what} was lost: {times} workers ended while they had it in hand",
+                    hint="see their logs: the model may be what ends them",
+                )
             return self.execution.ask(account, task)
         except OmegaError as error:
             return {"error": error_to_doc(error), "temporary": []}
@@ -175,6 +190,11 @@ class Worker(Service):
 def is_again(request: Any) -> bool:
     """Whether the broker has handed this message to a worker before."""
     return bool(request.delivery_info.get("redelivered"))
+
+
+def times_tried(request: Any) -> int:
+    """How many workers have died of this message, as the queue counts."""
+    return int(vars(request).get("x-delivery-count") or 0)
 
 
 def make_app(broker: str, labels: Sequence[str]) -> Celery:

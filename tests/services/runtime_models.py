@@ -56,6 +56,14 @@ class Parent(BaseEstimator):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Rebel(BaseEstimator):
+    """Kills the worker that has it carried out."""
+
+    def predict(self, X: Any) -> Any:
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+
+
 class Forker(BaseEstimator):
     """Comes back twice, in two processes."""
 

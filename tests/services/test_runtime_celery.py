@@ -18,7 +18,7 @@ from omegaml.runtime import Task
 from tests.conftest import free_port
 from tests.services.broker_platform import Started, mq, on_celery
 from tests.services.runtime_contract import QueueContract, RuntimeContract
-from tests.services.runtime_models import Killer, Sleeper
+from tests.services.runtime_models import Killer, Rebel, Sleeper
 from tests.services.runtime_processes import OneDatabase, children_of, is_alive, stored, wait_for
 from tests.services.servers import RabbitMQ
 
@@ -243,6 +243,15 @@ def test_a_waiting_call_goes_on_with_another_worker_when_its_own_is_killed(om: A
     first.kill()
     assert promise.get(30).tolist() == [2.0]
     assert "done" in second.log.read_text()
+
+
+def test_a_task_that_kills_its_workers_is_not_handed_on_for_ever(om: Any, start: Any) -> None:
+    om.models.put(Rebel(), "rebel")
+    workers = [start("--concurrency", "1") for _ in range(4)]
+    with pytest.raises(TaskFailed, match="3 workers ended while they had it"):
+        om.runtime.model("rebel").predict([[1]])
+    assert sorted(worker.process.poll() is None for worker in workers) == [False, False, False, True]
+    assert om.runtime.ping()["message"] == "pong"
 
 
 def test_a_worker_told_to_stop_gives_back_what_it_cannot_finish(om: Any, start: Any) -> None:
