@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 LOOK = 1.0
 """Seconds between looks whether there still is a worker for a task that is waited for."""
 
+GRACE = 10.0
+"""Seconds that workers are given to find the broker again, or to be started again."""
+
 PATIENCE = 120.0
 """Seconds that a caller goes on waiting while the broker is away."""
 
@@ -142,6 +145,7 @@ class Reply:
         self._sent = sent
         # in the queue at most as long as in the worker: the broker drops it then
         self._until = None if task.limit is None else time.monotonic() + 2 * task.limit + 10
+        self._seen = time.monotonic()
         self._outcome: tuple[Any, OmegaError | None] | None = None
         self.seconds: dict[str, float] = {}
 
@@ -186,11 +190,16 @@ class Reply:
         if caller.away() > PATIENCE:
             self._sent.fail(Unavailable(f"{caller.where} has been away for too long", hint="try again"))
             caller.drop(self._sent)
-        elif not caller.away():
-            with suppress(Unavailable):  # it is away now: look again
-                if not caller.has_worker(self._task.label, LOOK) and not self.done():
-                    caller.drop(self._sent)
-                    self._sent.fail(self._runtime._nobody(self._task.label))
+            return
+        try:
+            is_there = caller.away() > 0 or caller.has_worker(self._task.label, LOOK)
+        except Unavailable:
+            is_there = True  # it is the broker that is away
+        if is_there:
+            self._seen = time.monotonic()
+        elif time.monotonic() - self._seen > GRACE and not self.done():
+            caller.drop(self._sent)
+            self._sent.fail(self._runtime._nobody(self._task.label))
 
     def _read(self) -> tuple[Any, OmegaError | None]:
         if self._outcome is None:

@@ -115,7 +115,7 @@ class Worker(Service):
             without_heartbeat=True,
             consumer_cls=f"{__name__}:QuietConsumer",
         )
-        self._consuming = threading.Thread(target=self._controller.start, name="celery")
+        self._consuming = threading.Thread(target=self._controller.start, name="celery", daemon=True)
         self._consuming.start()
 
     def close(self) -> None:
@@ -264,7 +264,20 @@ def _make_exchange(connection: Any, name: str) -> None:
 
 
 class QuietConsumer(Consumer):
-    """Celery's consumer without what it would declare on the broker for tasks of a later time."""
+    """Celery's consumer without what it would declare on the broker for tasks of a later time.
+
+    It looks for a broker that is away every few seconds, not at intervals that grow to half a minute.
+    """
+
+    def ensure_connected(self, conn: Any) -> Any:
+        where = conn.as_uri()
+        return conn.ensure_connection(
+            lambda error, seconds: log.warning("%s: %s; again in %s s", where, error, seconds),
+            interval_start=0.5,
+            interval_step=0.5,
+            interval_max=3,
+            callback=state.maybe_shutdown,
+        )
 
     def register_with_event_loop(self, hub: Any) -> None:
         super().register_with_event_loop(hub)
