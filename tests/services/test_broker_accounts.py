@@ -132,7 +132,9 @@ def test_rest_asks_and_trains_by_the_same_worker(anns: Omega, ann: Person) -> No
     assert answer.json()["result"] == pytest.approx([10.0])
     assert "predict;dur=" in answer.headers["Server-Timing"]
     body = {"data": [[1.0], [2.0]], "y": [3.0, 6.0]}
-    assert ann.call("POST", "model/rest/fit/", json=body).json()["result"]["version"] == 2
+    fitted = ann.call("POST", "model/rest/fit/", json=body)
+    assert fitted.status_code == 202, fitted.text
+    assert fitted.json()["result"]["version"] == 2
     later = ann.call("POST", "model/rest/predict/?async=1", json={"data": [[5.0]]})
     assert later.status_code == 202
     task = ann.call("GET", later.headers["Location"].partition("/api/v1/")[2] + "?wait=30").json()
