@@ -90,7 +90,16 @@ class CeleryRuntime(LocalRuntime):
         except BaseException:
             queued.withdraw(task.id)
             raise
-        return StoredPromise(self._om, queued, task.id)
+        return StoredPromise(self._om, queued, task.id, lambda: self._has_worker(task.label))
+
+    def _has_worker(self, label: str) -> bool:
+        """Whether a worker is connected, who may not have been heard of in this account's database yet."""
+        try:
+            return (
+                self._caller.away() > 0 or self._caller.has_worker(label, LOOK) or bool(self.tasks.runners())
+            )
+        except Unavailable:
+            return True  # it is the broker that is away
 
     def require_runner(self, label: str = DEFAULT) -> None:
         """Raise Unavailable, naming the labels there are, unless a worker of that label is connected."""

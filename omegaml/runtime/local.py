@@ -6,7 +6,7 @@ A waiting call with a limit runs in a child process, which can be ended.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from omegaml.errors import OmegaError, TimedOut, Unavailable
@@ -144,9 +144,15 @@ class LocalRuntime:
 class StoredPromise:
     """The promise of a task in the `tasks` collection, from any process."""
 
-    def __init__(self, om: Omega, tasks: Tasks, id: str) -> None:
+    def __init__(
+        self, om: Omega, tasks: Tasks, id: str, has_runner: Callable[[], bool] | None = None
+    ) -> None:
+        """Args:
+        has_runner: tells whether anybody is there to carry it out; runners heard of where not given.
+        """
         self._om = om
         self._tasks = tasks
+        self._has_runner = has_runner or (lambda: bool(tasks.runners()))
         self._looked = float("-inf")
         self.id = id
 
@@ -181,7 +187,7 @@ class StoredPromise:
                     hint=f"omegacli runtime result {self.id}",
                     task=self.id,
                 )
-            if self._look() and not self._tasks.runners():
+            if self._look() and not self._has_runner():
                 if self._tasks.ended(self.id):
                     break
                 raise Unavailable(

@@ -181,7 +181,7 @@ class Worker(Service):
         """Carry out a queued task."""
         account = self.accounts.find(request.properties["user_id"])
         if not account.is_prepared:
-            account.tasks.prepare()
+            self._prepare(account)  # who does not know of this worker would take its tasks for lost
         task = self.execution.claim_one(account, id)
         if task is not None:
             self.execution.carry_out(account, task)
