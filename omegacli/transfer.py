@@ -9,12 +9,13 @@ import io
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from omegacli import compression, console, formats
 from omegaml.errors import InvalidInput, StorageFull
+from omegaml.files import replacing
 
 if TYPE_CHECKING:
     import tarfile
@@ -125,8 +126,6 @@ def target(path: str) -> Iterator[BinaryIO]:
         yield out
         out.flush()
         return
-    import tempfile
-
     file = Path(os.path.realpath(Path(path).expanduser()))  # a link stays, and what it points to is replaced
     if file.is_dir():
         raise InvalidInput(
@@ -136,18 +135,21 @@ def target(path: str) -> Iterator[BinaryIO]:
         with _open(file, path, "wb") as special:  # as /dev/null or a named pipe, which must never be replaced
             yield special
         return
+    # a new file follows the umask, one that is replaced keeps its mode
+    mode = stat.S_IMODE(file.stat().st_mode) if file.exists() else 0o666 & ~umask()
     try:
-        fd, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    except FileNotFoundError:
-        raise InvalidInput(f"there is no folder {file.parent}", hint=f"mkdir -p {file.parent}") from None
-    except OSError as e:
-        raise InvalidInput(f"{path} cannot be written: {e.strerror}", hint="choose another place") from None
-    try:
-        with os.fdopen(fd, "wb") as stream:
+        with ExitStack() as stack:
+            try:
+                stream = stack.enter_context(replacing(file, mode))
+            except FileNotFoundError:
+                raise InvalidInput(
+                    f"there is no folder {file.parent}", hint=f"mkdir -p {file.parent}"
+                ) from None
+            except OSError as e:
+                raise InvalidInput(
+                    f"{path} cannot be written: {e.strerror}", hint="choose another place"
+                ) from None
             yield stream
-        # mkstemp makes it private; a new file follows the umask, one that is replaced keeps its mode
-        os.chmod(name, stat.S_IMODE(file.stat().st_mode) if file.exists() else 0o666 & ~umask())
-        os.replace(name, file)
     except OSError as e:
         import errno
 
@@ -156,9 +158,6 @@ def target(path: str) -> Iterator[BinaryIO]:
                 f"no space left for {path}", hint="free some space; nothing was written"
             ) from None
         raise
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(name)
 
 
 def write_file(obj: Any, path: str, format: str) -> None:
@@ -188,15 +187,15 @@ def extract_folder(stream: BinaryIO, path: str) -> None:
     """
     import shutil
     import tarfile
-    import tempfile
 
     folder = Path(path).expanduser()
     if folder.exists():
         raise InvalidInput(f"{path} exists already", hint="give the name of a new folder")
     if not folder.parent.is_dir():
         raise InvalidInput(f"there is no folder {folder.parent}", hint=f"mkdir -p {folder.parent}")
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    part = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
     try:
+        part.mkdir(0o700)
         with (
             console.progress(f"writing {path}") as bar,
             tarfile.open(fileobj=_Counted(stream, bar), mode="r|") as tar,

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omegaml.errors import ConfigInvalid, InvalidInput, NotFound, StorageFull
+from omegaml.files import replacing
 
 CURRENT = "current-context"
 CONTEXTS = "contexts"
@@ -377,20 +378,10 @@ def write_private(path: Path, text: str) -> None:
 
 def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
     """Write a file in one move: it is the old one or the new one at any moment. Raises OSError."""
-    import tempfile  # takes as long to import as this module, and few need it
-
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        os.chmod(name, mode)
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
+    with replacing(path, mode) as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 _CONTEXT = re.compile(r"[\w][\w.-]*")

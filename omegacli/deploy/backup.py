@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import tarfile
-import tempfile
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from omegacli.deploy.base import Layout, make_dir
 from omegaml.errors import StorageFull, Unavailable
+from omegaml.files import replacing
 
 # files that MongoDB keeps ready for its journal, still empty; it makes them again
 _EMPTY = "WiredTigerPreplog."
@@ -27,20 +26,13 @@ def archive(layout: Layout, folder: Path, name: str) -> Path:
     path = folder / f"{name}-{stamp}.tar.gz"
     make_dir(folder)
     try:
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")  # made with mode 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as tar:
-                    for part in (layout.spec, layout.secrets, layout.data):
-                        if part.exists():
-                            tar.add(part, part.name, filter=_wanted)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
+        with replacing(path) as file:
+            with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as tar:
+                for part in (layout.spec, layout.secrets, layout.data):
+                    if part.exists():
+                        tar.add(part, part.name, filter=_wanted)
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise (StorageFull if full else Unavailable)(

@@ -32,6 +32,8 @@ def test_a_stored_sample_gives_the_object_that_was_put(om: Any, sample: Sample) 
         assert got.equals(want) and got.schema == want.schema
     elif isinstance(want, np.ndarray):
         assert same(got, want) and got.flags.f_contiguous == want.flags.f_contiguous
+    elif sample.prefix == "jobs":
+        assert got == want and type(got) is type(want)  # keys are sorted, as Jupyter does
     else:
         assert same(got, want)
 

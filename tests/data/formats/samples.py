@@ -123,6 +123,24 @@ def weights() -> dict[str, Any]:
     return {"weights": np.arange(3.0), "name": "a model of plain parts"}
 
 
+def notebook() -> Any:
+    """A notebook with text, code and what it printed."""
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+    shown = [
+        new_output("stream", text="1\n"),
+        new_output("execute_result", {"text/plain": "2"}, execution_count=1),
+    ]
+    cells = [
+        new_markdown_cell("# Täglich", id="title"),
+        new_code_cell(
+            "day = 1", id="day", metadata={"tags": ["parameters"]}, execution_count=1, outputs=shown
+        ),
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel, "omega": {"a": 1}})
+
+
 DFROWS: dict[str, Any] = {"format": "rows"}
 SAMPLES = [
     Sample("pandas.dfcolumnar", 1, "inline", rich),
@@ -146,4 +164,5 @@ SAMPLES = [
     Sample("python.file", 1, "stream", lambda: io.BytesIO(b"what was in a file")),
     Sample("model.joblib", 1, "parts", weights, prefix="models"),
     Sample("sklearn.joblib", 1, "parts", weights, prefix="models", options={"format": "joblib"}),
+    Sample("script.ipynb", 1, "notebook", notebook, prefix="jobs"),
 ]
