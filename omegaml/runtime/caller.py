@@ -9,7 +9,6 @@ Celery can read them while a client needs no more than pika.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import threading
 import time
@@ -24,9 +23,9 @@ from typing import Any
 
 import pika
 from pika.adapters.select_connection import SelectConnection
-from pika.exceptions import AuthenticationError, ProbableAccessDeniedError, ProbableAuthenticationError
 
-from omegaml.errors import AuthFailed, Forbidden, OmegaError, Unavailable
+from omegaml.errors import AuthFailed, ConfigInvalid, Forbidden, OmegaError, Unavailable
+from omegaml.runtime import broker
 from omegaml.runtime.messages import TASKS, reply_queue, task_queue
 
 KEEP_REPLIES = 600
@@ -40,9 +39,7 @@ UNUSED = 60.0
 
 _AGAIN = (0.1, 2.0)  # seconds between tries to connect: at first, at most
 
-
-# what goes wrong is told by our errors; pika writes some twenty lines for every try
-logging.getLogger("pika").setLevel(logging.CRITICAL)
+_REFUSED = (AuthFailed, Forbidden, ConfigInvalid)  # no use in trying again
 
 
 @dataclass
@@ -66,16 +63,14 @@ class Caller:
     """The connection of this process as one user of the broker.
 
     Args:
-        url: `amqp://user:password@host:port/vhost`.
+        url: as of `omegaml.runtime.broker.parameters`.
+    Raises: as that.
     """
 
     def __init__(self, url: str) -> None:
-        self._parameters = pika.URLParameters(url)
-        self._parameters.socket_timeout = self._parameters.blocked_connection_timeout = 10.0
-        self._parameters.stack_timeout = 15.0
-        self._parameters.client_properties = {"connection_name": "omegaml"}
+        self._parameters = broker.parameters(url, 10.0)
         self.user = str(self._parameters.credentials.username)
-        self.where = f"the broker at {self._parameters.host}:{self._parameters.port}"
+        self.where = broker.address(self._parameters)
         self._lock = threading.Lock()
         self._forget()
 
@@ -152,7 +147,7 @@ class Caller:
                 self._thread.start()
         end = time.monotonic() + seconds
         while not self._ready.wait(0.02):
-            if isinstance(self._problem, AuthFailed | Forbidden):
+            if isinstance(self._problem, _REFUSED):
                 raise self._problem
             if time.monotonic() > end:
                 raise self._problem or Unavailable(f"{self.where} does not answer within {seconds:g} s")
@@ -197,13 +192,13 @@ class Caller:
                 )
                 self._connection.ioloop.start()
             except Exception as error:  # a name that no address belongs to, for one
-                self._problem = self._explained(error)
+                self._problem = broker.explained(error, self._parameters)
             if self._ready.is_set():
                 pause = _AGAIN[0]
                 self._away_since = time.monotonic()
             self._lost()
             is_wanted = self._outbox or self._calls or time.monotonic() - self._asked < UNUSED
-            if isinstance(self._problem, AuthFailed | Forbidden) or not is_wanted:
+            if isinstance(self._problem, _REFUSED) or not is_wanted:
                 break  # the next who wants it starts another thread
             time.sleep(pause)
             pause = min(pause * 2, _AGAIN[1])
@@ -228,25 +223,13 @@ class Caller:
         connection.channel(on_open_callback=self._on_channel)
 
     def _on_open_error(self, connection: Any, error: BaseException) -> None:
-        self._problem = self._explained(error)
+        self._problem = broker.explained(error, self._parameters)
         connection.ioloop.stop()
 
     def _on_close(self, connection: Any, error: BaseException) -> None:
         if not self._ready.is_set():
-            self._problem = self._explained(error)
+            self._problem = broker.explained(error, self._parameters)
         connection.ioloop.stop()
-
-    def _explained(self, error: BaseException) -> OmegaError:
-        refused = (ProbableAuthenticationError, AuthenticationError)
-        causes = [error, *getattr(error, "exceptions", ()), *getattr(error, "args", ())]
-        if any(isinstance(cause, refused) for cause in causes):
-            return AuthFailed(
-                f"{self.where} does not accept the login of {self.user!r}", hint="omegacli init"
-            )
-        if any(isinstance(cause, ProbableAccessDeniedError) for cause in causes):
-            vhost = self._parameters.virtual_host
-            return Forbidden(f"{self.where} does not let {self.user!r} into the vhost {vhost!r}")
-        return Unavailable(f"{self.where} does not answer", hint="omegacli doctor")
 
     def _on_channel(self, channel: Any) -> None:
         self._channel = channel

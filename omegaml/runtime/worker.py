@@ -12,6 +12,7 @@ import argparse
 import logging
 import os
 import signal
+import ssl
 import sys
 import threading
 from collections import OrderedDict
@@ -20,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from amqp.exceptions import AccessRefused, PreconditionFailed
 from amqp.exceptions import NotFound as Missing
@@ -30,8 +32,8 @@ from celery.worker.consumer import Consumer
 from celery.worker.strategy import default as strategy
 from kombu import Exchange, Queue
 
+from omegaml.config import check_broker
 from omegaml.errors import (
-    AuthFailed,
     ConfigInvalid,
     Forbidden,
     InvalidInput,
@@ -42,6 +44,7 @@ from omegaml.errors import (
 from omegaml.runtime import actions
 from omegaml.runtime.accounts import Accounts
 from omegaml.runtime.base import DEFAULT, Task, error_to_doc
+from omegaml.runtime.broker import ca_file, check
 from omegaml.runtime.limits import Limits, add_options, from_options
 from omegaml.runtime.messages import (
     ASK,
@@ -84,6 +87,7 @@ class Worker(Service):
         limits: Limits | None = None,
     ) -> None:
         super().__init__(accounts, slots, labels, limits)
+        self._broker = broker
         self._app = make_app(broker, labels)
         self._replies = Replies(
             lambda: self._app.connection_for_write(transport_options={"confirm_publish": True})
@@ -103,7 +107,7 @@ class Worker(Service):
         self._app.task(called, name=name, **options)
 
     def open(self) -> None:
-        prepare(self._app, self.execution.labels)
+        prepare(self._app, self._broker)
         self._controller = self._app.WorkController(
             app=self._app,
             hostname=f"omega@{self.id}",
@@ -204,7 +208,8 @@ def make_app(broker: str, labels: Sequence[str]) -> Celery:
         Queue(task_queue(label), exchange, routing_key=label, queue_arguments=queue_arguments())
         for label in labels
     ]
-    app = Celery("omegaml", broker=broker, set_as_current=False)
+    parts = urlsplit(check_broker(broker))
+    app = Celery("omegaml", broker=parts._replace(query="").geturl(), set_as_current=False)
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -218,6 +223,7 @@ def make_app(broker: str, labels: Sequence[str]) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_use_ssl=parts.scheme == "amqps" and verified(broker, parts.hostname),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_heartbeat=30,
@@ -225,12 +231,17 @@ def make_app(broker: str, labels: Sequence[str]) -> Celery:
     return app
 
 
-def prepare(app: Celery, labels: Sequence[str]) -> None:
-    """Make the queues of these labels and what is missing of the exchanges.
+def verified(broker: str, host: str | None) -> dict[str, Any]:
+    """Return what has py-amqp accept a broker of that name only; as it is, it takes any name."""
+    return {"ca_certs": ca_file(broker), "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": host}
 
-    Raises: AuthFailed, Forbidden, Unavailable (the broker), naming its host and port, ConfigInvalid (a queue
-        of that name is of another kind).
+
+def prepare(app: Celery, broker: str) -> None:
+    """Make the queues of the app's labels and what is missing of the exchanges.
+
+    Raises: as `omegaml.runtime.broker.check`; ConfigInvalid (a queue of that name is of another kind).
     """
+    check(broker)  # which says what is wrong better than what follows
     with app.connection_for_write() as connection:
         where = f"the broker at {connection.as_uri().rpartition('@')[2]}"
         try:
@@ -240,8 +251,6 @@ def prepare(app: Celery, labels: Sequence[str]) -> None:
             for queue in app.conf.task_queues:
                 queue(connection.default_channel).declare()
         except AccessRefused as error:
-            if "ACCESS_REFUSED - Login" in str(error):
-                raise AuthFailed(f"{where} does not accept the login of the worker") from None
             raise Forbidden(f"{where}: {error}", hint="manage.py createworker") from None
         except PreconditionFailed as error:
             raise ConfigInvalid(

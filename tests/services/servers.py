@@ -8,6 +8,7 @@ import secrets
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -44,9 +45,10 @@ class Server:
 
 @dataclass
 class RabbitMQ(Server):
-    """A broker; `boss` administers it, guest is not there."""
+    """A broker; `boss` administers it, guest is not there. `more` are lines of its configuration."""
 
     folder: Path
+    more: Sequence[str] = ()
     port: int = field(default_factory=free_port)
     management: int = field(default_factory=free_port)
     password: str = field(default_factory=lambda: secrets.token_hex(12))
@@ -70,6 +72,7 @@ class RabbitMQ(Server):
             "management.tcp.ip = 127.0.0.1",
             f"management.tcp.port = {self.management}",
             f"load_definitions = {self.folder / 'definitions.json'}",
+            *self.more,
         ]
         self.folder.joinpath("definitions.json").write_text(json.dumps(definitions))
         self.folder.joinpath("rabbitmq.conf").write_text("\n".join(settings) + "\n")
