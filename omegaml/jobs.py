@@ -10,14 +10,24 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from omegaml.errors import InvalidInput
 from omegaml.metadata import Metadata
 from omegaml.store import Store
 from omegaml.store.names import check_name
 
+if TYPE_CHECKING:
+    from omegaml.omega import Omega
+    from omegaml.runtime.job import RuntimeJob
+    from omegaml.runtime.runs import Run
+    from omegaml.runtime.schedule.plans import Plan
+    from omegaml.runtime.schedule.header import Header
+
 SUFFIX = ".ipynb"
+RESULTS = "results/"
+"""Where the notebooks are that runs have left."""
+
 FORMATS = ("html", "ipynb", "slides")
 
 _PARTS = re.compile(r"([^\[\]@^]*)(.*)", re.DOTALL)
@@ -33,7 +43,15 @@ def full_name(name: str) -> str:
 
 
 class Jobs(Store):
-    """The notebooks of a bucket."""
+    """The notebooks of a bucket.
+
+    Args:
+        om: whose runtime runs them.
+    """
+
+    def __init__(self, *place: Any, om: Omega | None = None) -> None:
+        super().__init__(*place)
+        self._om = om
 
     def put(self, obj: Any, name: str, **options: Any) -> Metadata:
         """Store a notebook as `name`.
@@ -41,7 +59,10 @@ class Jobs(Store):
         Args:
             obj: a NotebookNode or dict, or the path of a `.ipynb` file.
             options: those of `Store.put`, as `replace=False`.
-        Raises: InvalidInput (it is no valid notebook, or none can have the name), Conflict.
+
+        A first cell that begins with `# omega-ml:` says when it runs by itself.
+        Raises: InvalidInput (it is no valid notebook, or none can have the name; the header cannot be used),
+            Conflict.
         """
         check_name(str(name).removesuffix(SUFFIX))
         notebook = read_file(Path(obj)) if isinstance(obj, str | Path) else obj
@@ -55,7 +76,11 @@ class Jobs(Store):
             from omegaml.backends.notebooks import checked
 
             notebook = checked(notebook)
-        return super().put(notebook, full_name(name), **options)
+        said = header_of(notebook)
+        meta = super().put(notebook, full_name(name), **options)
+        if not meta.name.startswith(RESULTS):
+            self._plan(meta, said)
+        return meta
 
     def create(self, code: str | Iterable[str], name: str, **options: Any) -> Metadata:
         """Store a notebook with this Python code as `name`.
@@ -69,6 +94,47 @@ class Jobs(Store):
         if not all(isinstance(cell, str) for cell in cells):
             raise InvalidInput("code is text, or a list of texts", hint='om.jobs.create("print(1)", "hello")')
         return self.put(new_notebook(cells=[new_code_cell(cell) for cell in cells]), name, **options)
+
+    # --- what `om.runtime.job(name)` does, for those who have the name at hand
+
+    def run(self, name: str, *, async_: bool = False, **parameters: Any) -> Any:
+        """Execute a notebook, as `om.runtime.job(name).run`."""
+        return self._job(name).run(async_=async_, **parameters)
+
+    def status(self, name: str, limit: int = 100) -> list[Run]:
+        """Return a notebook's runs, newest first. Raises NotFound (no such notebook)."""
+        self.metadata(name)
+        return self._job(name).runs(limit)
+
+    def schedule(self, name: str, text: str, **options: Any) -> Plan:
+        """Have a notebook run by itself, as `om.runtime.job(name).schedule`: `"Fridays, at 06:00"`."""
+        return self._job(name).schedule(text, **options)
+
+    def unschedule(self, name: str) -> bool:
+        """Have it run no more by itself; False if it did not. Raises NotFound."""
+        return self._job(name).unschedule()
+
+    def scheduled(self) -> list[tuple[Metadata, Plan]]:
+        """Return the notebooks that run by themselves, with their plans, by who is due next."""
+        from omegaml.runtime.schedule.plans import Plans
+
+        return Plans(self.db).all(self.bucket)
+
+    def _job(self, name: str) -> RuntimeJob:
+        if self._om is None:
+            raise InvalidInput("these jobs have no runtime", hint="import omegaml as om; om.jobs")
+        job: RuntimeJob = self._om.runtime.job(name)
+        return job
+
+    def _plan(self, meta: Metadata, said: Header | None) -> None:
+        from omegaml.runtime.schedule.plans import Plan, Plans
+
+        plans = Plans(self.db)
+        if said is not None:
+            plan = Plan(said.text, said.zone, said.catch_up, said.retries, origin="header")
+            plans.set(meta.id, plan)
+        else:
+            plans.drop(meta.id, origin="header")
 
     def export(self, name: str, to: str | Path | BinaryIO | None = None, format: str = "html") -> bytes:
         """Return a notebook as a page or file, and write it to a path or binary file if one is given.
@@ -107,6 +173,22 @@ class Jobs(Store):
 
     def rename(self, name: str, new: str) -> Metadata:
         return super().rename(full_name(name), full_name(new))
+
+
+def header_of(notebook: Any) -> Header | None:
+    """Return what the first code cell of a notebook says of when it runs. Raises InvalidInput."""
+    from omegaml.runtime.schedule import header
+
+    cells = notebook["cells"] if isinstance(notebook["cells"], list) else []
+    code = next((cell for cell in cells if _is_code(cell)), None)
+    if code is None:
+        return None
+    source = code.get("source", "")
+    return header.parse(source if isinstance(source, str) else "".join(map(str, source)))
+
+
+def _is_code(cell: Any) -> bool:
+    return isinstance(cell, dict) and cell.get("cell_type") == "code"
 
 
 def read_file(path: Path) -> Any:

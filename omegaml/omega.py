@@ -99,7 +99,7 @@ class Omega:
     def jobs(self) -> Jobs:
         from omegaml.jobs import Jobs
 
-        return Jobs(self.db, self.bucket, "jobs/")
+        return Jobs(self.db, self.bucket, "jobs/", om=self)
 
     @cached_property
     def scripts(self) -> Store:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -82,6 +83,30 @@ def send(
     if answer.status_code >= 300:
         raise _error(answer, url, userid)
     return answer
+
+
+def post(url: str, data: Any, timeout: float = 10.0) -> None:
+    """Post JSON to somebody else's URL, with no credential; redirects are not followed.
+
+    Raises: Unavailable (nothing answers, or status 429 or 5xx), TimedOut, InvalidInput (it is refused).
+    Messages name the host only: the rest of such URLs is often a secret.
+    """
+    host = urlsplit(url).hostname
+    try:
+        answer = requests.post(
+            url, json=data, timeout=timeout, allow_redirects=False, auth=_no_netrc, stream=True
+        )
+    except requests.exceptions.Timeout:
+        raise TimedOut(f"{host} did not answer within {timeout:g} s") from None
+    except requests.exceptions.RequestException:
+        raise Unavailable(f"nothing takes messages at {host}") from None
+    with answer:
+        if answer.status_code == 429 or answer.status_code >= 500:
+            raise Unavailable(f"{host} answered {answer.status_code}")
+        if answer.status_code >= 300:
+            raise InvalidInput(
+                f"{host} refused the message: {answer.status_code}", hint="check the webhook's URL"
+            )
 
 
 def call(

@@ -195,6 +195,12 @@ def _run_notebook(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any])
     return notebook.run(om, task, x, y, params)
 
 
+def _notify(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict[str, Any]:
+    from omegaml.runtime import notices
+
+    return notices.notify(om, task, x, y, params)
+
+
 ACTIONS: dict[str, Action] = {
     "fit": Action(training.fit, idempotent=False),
     "partial_fit": Action(training.partial_fit, idempotent=False),
@@ -207,4 +213,5 @@ ACTIONS: dict[str, Action] = {
     "create": Action(estimators.create, idempotent=False),
     "ping": Action(_ping),
     "run": Action(_run_notebook, idempotent=False, store="jobs", in_child=True),
+    "notify": Action(_notify, store="jobs", in_child=True),
 }

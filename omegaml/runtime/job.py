@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from omegaml.jobs import full_name
 from omegaml.runtime import values
 from omegaml.runtime.base import Promise, Task
+from omegaml.runtime.notices import check_webhook
 from omegaml.runtime.runs import Run, Runs
+from omegaml.runtime.schedule import local_zone
+from omegaml.runtime.schedule.plans import Plan, Plans
 
 if TYPE_CHECKING:
     from omegaml.omega import Omega
@@ -54,6 +58,54 @@ class RuntimeJob:
     def runs(self, limit: int = 100) -> list[Run]:
         """Return the job's runs, newest first."""
         return self._records().of(self.name, self._om.bucket, limit)
+
+    # --- by itself
+
+    def schedule(
+        self,
+        text: str,
+        *,
+        zone: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        catch_up: str = "once",
+        retries: int = 0,
+        webhook: str | None = None,
+    ) -> Plan:
+        """Have the job run by itself, from now on, on runners or workers of the label that was required.
+
+        Args:
+            text: cron's five fields, a word as `@daily`, or words as "Fridays, at 06:00".
+            zone: whose clock it is meant by, as Europe/Berlin; this machine's where not given.
+            parameters: values that each run is given, as those of `run`.
+            catch_up: what is done about a time at which nobody was there to run it: run `once`, or `skip`.
+            retries: how often a run that failed or was lost is repeated, after 30 s, 1 min, 2 min, ...
+            webhook: URL that is sent a message when runs begin to fail, and when they are well again.
+        Returns: the plan; `plan.next(5)` are the next times.
+        Raises: InvalidInput (what is no schedule, or could mean two), NotFound (no such notebook).
+        """
+        meta = self._om.jobs.metadata(self.name)
+        plan = Plan(
+            text,
+            zone=zone if zone is not None else local_zone(),
+            parameters={key: values.encode(value) for key, value in (parameters or {}).items()},
+            catch_up=catch_up,
+            retries=retries,
+            label=self._runtime.label,
+            limit=self._limit,
+            webhook=check_webhook(webhook) if webhook is not None else None,
+        )
+        return self._plans().set(meta.id, plan)
+
+    def unschedule(self) -> bool:
+        """Have it run no more by itself; False if it did not."""
+        return self._plans().drop(self._om.jobs.metadata(self.name).id)
+
+    def plan(self) -> Plan | None:
+        """Return its plan, None where it has none. Raises NotFound."""
+        return self._plans().get(self._om.jobs.metadata(self.name).id)
+
+    def _plans(self) -> Plans:
+        return Plans(self._om.db, self._om.mongo_url)
 
     def _records(self) -> Runs:
         runs = Runs(self._om.db, self._om.mongo_url)

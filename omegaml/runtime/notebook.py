@@ -44,7 +44,7 @@ def run(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict[s
     Raises: NotFound (no such notebook), InvalidInput (no such kernel), TaskFailed (a cell raised, or the
         kernel died; names the cell), TimedOut (a cell took too long). The outputs so far are stored by then.
     """
-    from omegaml.jobs import SUFFIX, full_name
+    from omegaml.jobs import RESULTS, SUFFIX, full_name
 
     job = full_name(task.name)
     runs = Runs(om.db, om.mongo_url)
@@ -52,7 +52,7 @@ def run(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict[s
     runs.add(Run(job, om.bucket, id=task.id))
     runs.start(task.id)
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{task.id[:8]}"
-    results = f"results/{job.removesuffix(SUFFIX)}_{stamp}{SUFFIX}"
+    results = f"{RESULTS}{job.removesuffix(SUFFIX)}_{stamp}{SUFFIX}"
     stored: str | None = None
     error: OmegaError | None = None
     ended = threading.Event()

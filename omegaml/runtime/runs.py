@@ -42,9 +42,11 @@ class Run:
         scheduled: the time that it was due; None for one that somebody asked for.
         trigger: manual, schedule or retry.
         id: also of the task that carries it out.
-        status: queued, running, done, failed, lost or cancelled.
+        status: queued, running, done, failed, lost, cancelled, or skipped where its time was let go by.
         results: name of the notebook with what came of it, also of what there is of a failed run.
-        error: why it failed, one sentence.
+        error: why it failed or was skipped, one sentence.
+        attempt: 1, or more for one that repeats what failed.
+        retry_of: id of the run that failed first.
     """
 
     job: str
@@ -58,6 +60,8 @@ class Run:
     status: str = "queued"
     results: str | None = None
     error: str | None = None
+    attempt: int = 1
+    retry_of: str | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -94,20 +98,25 @@ class Runs:
             )
             self._runs.create_index([("bucket", 1), ("job", 1), ("created", -1)])
             self._runs.create_index("status")
+            self._runs.create_index("settled", partialFilterExpression={"settled": False})
 
     # --- writing
 
     def add(self, run: Run) -> bool:
         """Write down a run that is asked for; False if there is one for that time of the job, or of that id.
 
+        One that was lost before anybody began is asked for once more by that.
         `prepare` must have been called for this database at any time before.
         """
-        doc = {"job": run.job, "bucket": run.bucket, "scheduled": run.scheduled, "trigger": run.trigger}
-        doc |= {"status": run.status, "started": None, "finished": None, "results": None, "error": None}
+        shown = ("job", "bucket", "scheduled", "trigger", "status", "started", "finished", "results", "error")
+        doc = {name: getattr(run, name) for name in (*shown, "attempt", "retry_of")}
+        # those that nobody waits for are seen to by a scheduler when they have ended
+        doc["settled"] = run.trigger == "manual" or run.has_ended
+        is_free = [{"status": {"$exists": False}}, {"status": "lost", "started": None}]
         try:
             with translated(self._url):
                 self._runs.update_one(
-                    {"_id": run.id, "status": {"$exists": False}},
+                    {"_id": run.id, "$or": is_free},
                     {"$set": doc, "$currentDate": {"created": True, "seen": True}},
                     upsert=True,
                 )
@@ -134,6 +143,16 @@ class Runs:
         change = {"status": status, "finished": "$$NOW", "results": {"$literal": results}}
         change["error"] = {"$literal": error}
         return self._change({"_id": id, "status": {"$in": [*UNFINISHED, "lost"]}}, change)
+
+    def take(self, id: str) -> bool:
+        """Let the caller alone settle an ended run, for a minute; False if another does, or has done so."""
+        until = {"$add": ["$$NOW", 60_000]}
+        is_free = {"$lt": [{"$ifNull": ["$taken", datetime(1970, 1, 1)]}, "$$NOW"]}
+        return self._change({"_id": id, "settled": False, "$expr": is_free}, {"taken": until})
+
+    def settle(self, id: str) -> None:
+        """Say that all is done that follows from how a run ended."""
+        self._change({"_id": id}, {"settled": True})
 
     def drop(self, job: str, bucket: str) -> int:
         """Forget the runs of a job; return how many there were."""
@@ -162,6 +181,25 @@ class Runs:
             found = self._runs.find({"status": {"$in": UNFINISHED}}).sort("created", 1)
             return [Run.from_doc(doc) for doc in found]
 
+    def unfinished_of(self, job: str, bucket: str) -> list[Run]:
+        """Return the runs of a job that wait or are carried out."""
+        with translated(self._url):
+            query = {"bucket": bucket, "job": job, "status": {"$in": UNFINISHED}}
+            found = [Run.from_doc(doc) for doc in self._runs.find(query)]
+        return [run for run in self._current(found, patiently=False) if not run.has_ended]
+
+    def is_overtaken(self, run: Run) -> bool:
+        """Tell whether a run's job has been due again since it was asked for, and was run then."""
+        query = {"bucket": run.bucket, "job": run.job, "trigger": "schedule", "status": {"$ne": "skipped"}}
+        with translated(self._url):
+            return self._runs.find_one({**query, "created": {"$gt": run.created}}, {"_id": 1}) is not None
+
+    def unsettled(self) -> list[Run]:
+        """Return the runs that nobody waits for and that are not settled, oldest first."""
+        with translated(self._url):
+            found = [Run.from_doc(doc) for doc in self._runs.find({"settled": False}).sort("created", 1)]
+        return self._current(found, patiently=False)
+
     def reconcile(self) -> list[Run]:
         """Look after all runs that have not ended; return those that turn out to have."""
         return [run for run in self._current(self.unfinished()) if run.has_ended]
@@ -173,13 +211,19 @@ class Runs:
             raise NotFound(f"there is no run {id!r}", hint="omegacli jobs status NAME")
         return Run.from_doc(doc)
 
-    def _current(self, runs: Iterable[Run]) -> list[Run]:
-        return [run if run.has_ended or not self._found_out(run.id) else self._get(run.id) for run in runs]
+    def _current(self, runs: Iterable[Run], patiently: bool = True) -> list[Run]:
+        found_out = self._found_out
+        return [
+            run if run.has_ended or not found_out(run.id, patiently) else self._get(run.id) for run in runs
+        ]
 
-    def _found_out(self, id: str) -> bool:
-        """Write down what is known of a run that says that it has not ended; whether that is anything."""
+    def _found_out(self, id: str, patiently: bool) -> bool:
+        """Write down what is known of a run that says that it has not ended; whether that is anything.
+
+        `patiently`: take some seconds, where its runner may have died.
+        """
         try:
-            if self._tasks.status(id) == "running":
+            if patiently and self._tasks.status(id) == "running":
                 self._tasks.recover_from_the_dead(id)
             task = self._tasks.get(id) if self._tasks.ended(id) else None
         except NotFound:

@@ -24,6 +24,7 @@ from omegaml.runtime.base import DEFAULT
 from omegaml.runtime.child import may_give_up_rights
 from omegaml.runtime.execution import Execution, warn
 from omegaml.runtime.limits import Limits
+from omegaml.runtime.scheduler import Scheduler
 from omegaml.runtime.slots import Slots
 from omegaml.runtime.tasks import BEAT, DEAD_AFTER
 
@@ -32,6 +33,7 @@ ACCOUNTS = 2.0
 FORGOTTEN = 5.0
 TIDY = 600.0
 COLLECT = 6 * 3600.0
+PLANNED = 2.0
 DRAIN = 25.0
 ORPHAN_AFTER = timedelta(hours=24)
 
@@ -83,7 +85,7 @@ class Service:
 
     def run(self, drain: float = DRAIN) -> None:
         """Work until `stop`, then wait at most `drain` seconds for the tasks in hand."""
-        work = (self._beat, self._keep_tidy, self._keep_accounts)
+        work = (self._beat, self._keep_tidy, self._keep_accounts, self._keep_schedules)
         threads = [threading.Thread(target=one, daemon=True) for one in work]
         try:
             for account in self.accounts.all():
@@ -219,6 +221,29 @@ class Service:
         about = {"host": platform.node(), "pid": os.getpid(), "slots": self._slots.count}
         about["labels"] = self.execution.labels
         account.tasks.beat(self.id, **about, running=len(self.execution.in_hand))
+
+    # --- what is due by itself
+
+    def _keep_schedules(self) -> None:
+        """Have jobs run when they are due."""
+        schedulers: dict[Account, Scheduler] = {}
+        looks: dict[Account, float] = {}
+        while not self._stop.is_set() and not self._gone.is_set():
+            accounts = [account for account in self.accounts.all() if account.is_prepared]
+            schedulers = {one: schedulers.get(one) or Scheduler(one, self.soon) for one in accounts}
+            pause = PLANNED * max(1.0, len(accounts) / 20)
+            now = time.monotonic()
+            for account in [one for one in accounts if looks.get(one, 0.0) <= now]:
+                left: float | None = None
+                try:
+                    left = schedulers[account].look()
+                except (AuthFailed, Forbidden):
+                    account.is_refused(now)
+                except Exception as error:
+                    warn(error, f"{account}: ")
+                looks[account] = time.monotonic() + max(0.01, min(pause, left if left is not None else pause))
+            looks = {account: looks[account] for account in accounts if account in looks}
+            self._gone.wait(max(0.01, min([*looks.values(), now + 1.0]) - time.monotonic()))
 
     # --- what others have left
 

@@ -232,7 +232,7 @@ class Store:
                 if done and not is_kept:
                     self._release(old)
             if done:
-                return Metadata.from_doc(new)
+                return Metadata.from_doc(new if old is None else {"_id": old["_id"], **new})
         self._storage(backend).free({**fields, "_id": None})
         raise self._busy(name)
 

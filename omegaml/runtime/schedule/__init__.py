@@ -186,4 +186,14 @@ def check_zone(zone: str) -> str:
     )
 
 
-__all__ = ["Fields", "Schedule", "check_zone"]
+def local_zone() -> str:
+    """Return the name of this machine's time zone, or the one that TZ names; UTC where that is none."""
+    from tzlocal import get_localzone_name
+
+    try:
+        return check_zone(get_localzone_name())
+    except (InvalidInput, LookupError, ValueError, OSError):
+        return "UTC"
+
+
+__all__ = ["Fields", "Schedule", "check_zone", "local_zone"]
