@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from omegaml.omega import Omega
     from omegaml.runtime.job import RuntimeJob
     from omegaml.runtime.runs import Run
-    from omegaml.runtime.schedule.plans import Plan
     from omegaml.runtime.schedule.header import Header
+    from omegaml.runtime.schedule.plans import Plan
 
 SUFFIX = ".ipynb"
 RESULTS = "results/"
@@ -216,5 +216,6 @@ def rendered(notebook: Any, format: str) -> bytes:
     from nbconvert import HTMLExporter, SlidesExporter
 
     exporter: Any = SlidesExporter if format == "slides" else HTMLExporter
-    page: str = exporter(embed_images=True).from_notebook_node(notebook)[0]
+    # no images by their path: a stranger's notebook could name a file of whoever looks at it
+    page: str = exporter().from_notebook_node(notebook)[0]
     return page.encode("utf-8", "replace")
