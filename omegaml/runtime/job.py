@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from omegaml.errors import OmegaError
 from omegaml.jobs import full_name
+from omegaml.metadata import Metadata
 from omegaml.runtime import values
 from omegaml.runtime.base import Promise, Task
 from omegaml.runtime.notices import check_webhook
@@ -30,7 +33,7 @@ class RuntimeJob:
     def __repr__(self) -> str:
         return f"RuntimeJob({self.name!r})"
 
-    def run(self, *, async_: bool = False, **parameters: Any) -> Any:
+    def run(self, /, *, async_: bool = False, **parameters: Any) -> Any:
         """Execute the notebook and return `{job, run, results}`; `results` names the executed notebook.
 
         Args:
@@ -40,6 +43,11 @@ class RuntimeJob:
         Raises: NotFound (no such notebook), TaskFailed (a cell raised; has the traceback, and
             `details["results"]` names the notebook as far as it came), TimedOut, Unavailable (no runner).
         """
+        promise = self.ask(parameters, async_=async_)
+        return promise if async_ else self.answer(promise)
+
+    def ask(self, parameters: Mapping[str, Any], *, async_: bool = False) -> Promise:
+        """As `run`, of parameters of any name; for what it returns where it waits there is `answer`."""
         self._om.jobs.metadata(self.name)
         kwargs = {key: values.encode(value) for key, value in parameters.items()}
         about: dict[str, Any] = {"bucket": self._om.bucket, "limit": self._limit}
@@ -49,11 +57,21 @@ class RuntimeJob:
             self._runtime.require_runner()
         runs.add(Run(self.name, self._om.bucket, id=task.id))
         try:
-            promise: Promise = self._runtime.run(task, async_=async_)
+            return self._runtime.run(task, async_=async_)
         except BaseException:
             runs.withdraw(task.id)
             raise
-        return promise if async_ else promise.get()
+
+    def answer(self, promise: Promise, timeout: float | None = None) -> Any:
+        """Wait for a run and return what it answers, or raise its error; its record says so then."""
+        try:
+            return promise.get(timeout)
+        except OmegaError as error:
+            with suppress(OmegaError):
+                if promise.done():  # whoever carried it out may have been killed before it wrote that down
+                    results = error.details.get("results")
+                    self._records().finish(promise.id, promise.status, results, error.message)
+            raise
 
     def runs(self, limit: int = 100) -> list[Run]:
         """Return the job's runs, newest first."""
@@ -99,6 +117,10 @@ class RuntimeJob:
     def unschedule(self) -> bool:
         """Have it run no more by itself; False if it did not."""
         return self._plans().drop(self._om.jobs.metadata(self.name).id)
+
+    def metadata(self) -> Metadata:
+        """Return what is known of the notebook. Raises NotFound."""
+        return self._om.jobs.metadata(self.name)
 
     def plan(self) -> Plan | None:
         """Return its plan, None where it has none. Raises NotFound."""

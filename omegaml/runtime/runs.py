@@ -8,7 +8,7 @@ All times are the server's, but `scheduled`, which whoever plans runs has worked
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -174,6 +174,16 @@ class Runs:
         with translated(self._url):
             found = self._runs.find({"bucket": bucket, "job": job}).sort([("created", -1), ("_id", 1)])
             return self._current(Run.from_doc(doc) for doc in found.limit(limit))
+
+    def newest(self, jobs: Sequence[str], bucket: str) -> dict[str, Run]:
+        """Return the newest run of each of these jobs that has any, as its record says."""
+        stages: list[dict[str, Any]] = [
+            {"$match": {"bucket": bucket, "job": {"$in": list(jobs)}}},
+            {"$sort": {"job": 1, "created": -1}},
+            {"$group": {"_id": "$job", "run": {"$first": "$$ROOT"}}},
+        ]
+        with translated(self._url):
+            return {doc["_id"]: Run.from_doc(doc["run"]) for doc in self._runs.aggregate(stages)}
 
     def unfinished(self) -> list[Run]:
         """Return the runs that wait or are carried out, oldest first, as their records say."""

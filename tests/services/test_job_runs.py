@@ -81,3 +81,15 @@ def test_output_is_cut_with_a_mark(om: Any) -> None:
     om.jobs.create("for n in range(300): print('x' * 100_000)", "loud")
     text = text_of(om.jobs.get(run(om, "loud")["results"]))
     assert len(text) < 11 << 20 and "more characters were cut" in text[-100:]
+
+
+def test_a_run_that_is_ended_by_its_limit_has_failed_at_once(om: Any) -> None:
+    om.jobs.create("import time; time.sleep(60)", "slow")
+    with pytest.raises(TimedOut):
+        om.runtime.job("slow", limit=3).run()
+    assert om.jobs.status("slow")[0].status == "failed"
+
+
+def test_a_parameter_may_have_any_name(om: Any) -> None:
+    om.jobs.create("print(self, name)", "odd")
+    assert text_of(om.jobs.get(om.runtime.job("odd").run(self=1, name=2)["results"])) == "1 2\n"
