@@ -100,6 +100,36 @@ def _runner() -> Answer:
     return OK, f"{len(runners)} alive", None
 
 
+def _broker() -> Answer:
+    url = connect.config().get("OMEGA_BROKER")
+    if not url:
+        return SKIP, "no broker is configured", None
+    from omegaml.runtime import broker
+
+    return OK, broker.check(url), None
+
+
+def _workers() -> Answer:
+    config = connect.config()
+    if not config.get("OMEGA_BROKER"):
+        return SKIP, "no broker is configured", None
+    if config.get("OMEGA_RUNTIME") != "celery":
+        return SKIP, f"the runtime {config.get('OMEGA_RUNTIME')!r} takes no tasks to the broker", None
+    om = connect.omega()
+    if not om.status()["mongodb"]["ok"]:
+        return SKIP, "the database does not answer", None
+    start = "omegacli runtime worker --label {}"
+    queues = om.runtime.queues()
+    for row in queues:
+        if row["waiting"] and not row["workers"]:
+            text = f"{row['waiting']} tasks wait for label {row['label']!r}, and no worker of it listens"
+            return WARN, text, start.format(row["label"])
+    listening = [f"{row['label']}: {row['workers']}" for row in queues if row["workers"]]
+    if not listening:
+        return WARN, "no worker listens, so no task is carried out", start.format("default")
+    return OK, f"workers that listen: {', '.join(listening)}", None
+
+
 def _disk() -> Answer:
     folder = _nearest(settings.home())
     free = shutil.disk_usage(folder).free
@@ -136,6 +166,8 @@ CHECKS: dict[str, Callable[[], Answer]] = {
     "rest": _rest,
     "database": _database,
     "runner": _runner,
+    "broker": _broker,
+    "workers": _workers,
 }
 
 

@@ -41,6 +41,40 @@ def status() -> None:
 
 
 @app.command()
+def workers() -> None:
+    """List who carries out this account's tasks; exits with 1 if nobody does."""
+    rows = connect.omega().runtime.workers()
+    shown = ["id", "host", "pid", "labels", "running", "slots", "age"]
+    console.show("runtime.workers", rows, columns=shown, exit_code=0 if rows else 1)
+    _nobody(rows)
+
+
+@app.command()
+def labels() -> None:
+    """List the labels that tasks may ask for, with their workers; exits with 1 if there is none."""
+    found = connect.omega().runtime.labels()
+    rows = [{"label": label, "workers": count} for label, count in sorted(found.items())]
+    console.show("runtime.labels", rows, columns=["label", "workers"], exit_code=0 if rows else 1)
+    _nobody(rows)
+
+
+@app.command()
+def queues() -> None:
+    """List how many tasks wait for workers of each label, and how many workers take them.
+
+    On a broker the tasks are those of all accounts.
+    """
+    rows = connect.omega().runtime.queues()
+    console.show("runtime.queues", rows, columns=["label", "waiting", "workers"])
+
+
+def _nobody(rows: list[Any]) -> None:
+    if not rows:
+        console.say("no worker is there")
+        console.say("hint: omegacli runtime worker, or omegacli cluster up")
+
+
+@app.command()
 def result(
     id: Annotated[str, typer.Argument(help="The task's id, as --async printed it.")],
     no_wait: Annotated[

@@ -141,6 +141,11 @@ class Runtime(Protocol):
     def status(self) -> dict[str, Any]:
         """Return `{runners: [...], tasks: {status: how many}}`."""
 
+    def queues(self) -> list[dict[str, Any]]:
+        """Return `[{label, waiting, workers, queue}]`: of each known label how many tasks wait for somebody,
+        and how many are there to take them; `queue` is its name on the broker. Raises Unavailable.
+        """
+
     def keep(self, value: Any, bucket: str | None, waiting: bool) -> str:
         """Keep a value that is too large for a message, and return the name that the task has for it.
 

@@ -138,7 +138,7 @@ def check(url: str, timeout: float = TIMEOUT) -> str:
 
 
 def queues(url: str, labels: Iterable[str], timeout: float = TIMEOUT) -> list[dict[str, Any]]:
-    """Return `[{label, queue, waiting, workers}]`, a row for each of the labels, in order.
+    """Return `[{label, waiting, workers, queue}]`, a row for each of the labels, in order.
 
     `waiting` are the messages, of all accounts, that no worker has taken; `workers` those that listen. A
     label for which there has never been a worker has neither. Raises: as `check`.
@@ -148,7 +148,7 @@ def queues(url: str, labels: Iterable[str], timeout: float = TIMEOUT) -> list[di
 
 
 def _queue(connection: Any, label: str) -> dict[str, Any]:
-    found = {"label": label, "queue": task_queue(label), "waiting": 0, "workers": 0}
+    found = {"label": label, "waiting": 0, "workers": 0, "queue": task_queue(label)}
     channel = connection.channel()
     try:
         said = channel.queue_declare(found["queue"], passive=True).method

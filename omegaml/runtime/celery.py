@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from omegaml.errors import InvalidInput, OmegaError, TimedOut, Unavailable
 from omegaml.runtime import actions, values
 from omegaml.runtime.base import DEFAULT, Promise, Task, error_from_doc
+from omegaml.runtime.broker import queues
 from omegaml.runtime.caller import Call, Caller, caller
 from omegaml.runtime.local import LocalRuntime, StoredPromise, no_label
 from omegaml.runtime.messages import ASK, RUN, check_label
@@ -100,6 +101,11 @@ class CeleryRuntime(LocalRuntime):
             )
         except Unavailable:
             return True  # it is the broker that is away
+
+    def queues(self) -> list[dict[str, Any]]:
+        """Return `[{label, waiting, workers, queue}]`, as the broker counts."""
+        labels = {DEFAULT, *self.tasks.labels()}
+        return queues(self._url, labels, self._timeout)
 
     def require_runner(self, label: str = DEFAULT) -> None:
         """Raise Unavailable, naming the labels there are, unless a worker of that label is connected."""

@@ -6,6 +6,7 @@ A waiting call with a limit runs in a child process, which can be ended.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -108,9 +109,20 @@ class LocalRuntime:
             raise no_label(label, labels)
 
     def status(self) -> dict[str, Any]:
-        """Return `{runners: [{id, host, pid, slots, running, age}], tasks: {status: how many}}`."""
+        """Return `{runners: [{id, host, pid, slots, labels, running, age}], tasks: {status: how many}}`."""
         queued = self.tasks
         return {"runners": queued.runners(), "tasks": queued.counts()}
+
+    def queues(self) -> list[dict[str, Any]]:
+        """Return `[{label, waiting, workers, queue}]`, of this account's tasks and runners."""
+        queued = self.tasks
+        waiting = queued.waiting_by_label()
+        workers = Counter(one for runner in queued.runners() for one in runner.get("labels") or (DEFAULT,))
+        labels = sorted({DEFAULT, *waiting, *workers})
+        return [
+            {"label": one, "waiting": waiting.get(one, 0), "workers": workers[one], "queue": None}
+            for one in labels
+        ]
 
     def keep(self, value: Any, bucket: str | None, waiting: bool) -> str:
         """Keep a large value: in this process for a call that waits, else in the store."""

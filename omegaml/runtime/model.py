@@ -67,11 +67,32 @@ class Runtime:
         return answer
 
     def status(self) -> dict[str, Any]:
-        """Return `{runners: [{id, host, pid, slots, running, age}], tasks: {status: how many}}`.
+        """Return `{runners: [{id, host, pid, slots, labels, running, age}], tasks: {status: how many}}`.
 
         `age` is in seconds since the runner was last heard of; tasks are those of the last 24 hours.
         """
         return self._runtime.status()
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Return who takes this account's tasks: `[{id, host, pid, slots, labels, running, age}]`.
+
+        `slots` is how many tasks one takes at a time, `running` how many it has in hand, of all accounts.
+        """
+        found: list[dict[str, Any]] = self.status()["runners"]
+        return found
+
+    def labels(self) -> dict[str, int]:
+        """Return the labels that `require` may ask for, and how many workers have each."""
+        return {row["label"]: row["workers"] for row in self.queues() if row["workers"]}
+
+    def queues(self) -> list[dict[str, Any]]:
+        """Return `[{label, waiting, workers, queue}]`: how many tasks wait for workers of each label.
+
+        On a broker those are tasks of all accounts, and `queue` is its name there; else they are this
+        account's. A label is known while a worker or a task has had it in the last hour.
+        Raises: Unavailable (the broker), AuthFailed.
+        """
+        return self._runtime.queues()
 
     def promise(self, id: str) -> Promise:
         """Return the promise of a task that any process has queued. Raises NotFound."""

@@ -269,6 +269,13 @@ class Tasks:
             counted = {doc["_id"]: doc["n"] for doc in found}
         return {status: counted.get(status, 0) for status in ("queued", "running", *_ENDED)}
 
+    def waiting_by_label(self) -> dict[str, int]:
+        """Return how many tasks are queued for each label that any is queued for."""
+        stages: list[dict[str, Any]] = [{"$match": {"status": "queued"}}]
+        stages.append({"$group": {"_id": "$label", "n": {"$sum": 1}}})
+        with translated(self._url):
+            return {doc["_id"] or DEFAULT: doc["n"] for doc in self._tasks.aggregate(stages)}
+
     def in_use(self) -> set[str]:
         """Return the names of all temporary datasets that a task or result still refers to."""
         with translated(self._url):
@@ -287,8 +294,13 @@ class Tasks:
         with translated(self._url):
             self._runners.delete_one({"_id": runner})
 
+    def labels(self) -> set[str]:
+        """Return the labels of all runners of the last hour, dead ones too, and of the tasks that wait."""
+        with translated(self._url):
+            return {*self._runners.distinct("labels"), *self.waiting_by_label()}
+
     def runners(self) -> list[dict[str, Any]]:
-        """Return the living runners: `{id, host, pid, slots, running, age}`; age in seconds."""
+        """Return the living runners: `{id, host, pid, slots, labels, running, age}`; age in seconds."""
         age = {"$divide": [{"$subtract": ["$$NOW", "$seen"]}, 1000]}
         stages: list[dict[str, Any]] = [
             {"$addFields": {"age": age}},

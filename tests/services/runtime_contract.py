@@ -407,6 +407,13 @@ class QueueContract:
         assert {"id", "host", "pid", "slots", "running", "age"} <= set(status["runners"][0])
         assert status["tasks"]["done"] >= 1
 
+    def test_the_queues_say_who_is_there_for_which_label(self, runtime: Any, om: Any) -> None:
+        runtime.enqueue(Task("ping")).get(60)
+        assert om.runtime.labels() == {"default": 1}
+        assert [worker["labels"] for worker in om.runtime.workers()] == [["default"]]
+        [queue] = om.runtime.queues()
+        assert (queue["label"], queue["waiting"], queue["workers"]) == ("default", 0, 1)
+
     def test_values_of_a_queued_task_are_dropped_with_it(self, runtime: Any, om: Any) -> None:
         om.models.put(LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0]), "same")
         before = stored(om)

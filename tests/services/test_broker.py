@@ -20,14 +20,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from omegaml.errors import AuthFailed, ConfigInvalid, Forbidden, InvalidInput, OmegaError, Unavailable
-from omegaml.runtime import broker
+from omegaml.runtime import Task, broker
 from omegaml.runtime.messages import TASKS, WORKER, queue_arguments, task_queue
 from omegaml.runtime.worker import make_app, prepare
 from omegaweb.provision import rabbitmq
 from tests.conftest import free_port
-from tests.services.broker_platform import Started, on_celery
+from tests.services.broker_platform import Started, WorkerProcess, on_celery
+from tests.services.command_line import Cli
+from tests.services.runtime_processes import OneDatabase, start_runner
 from tests.services.servers import RabbitMQ
 
+__all__ = ["start_runner"]
 pytestmark = pytest.mark.once
 
 
@@ -208,20 +211,90 @@ def test_a_file_of_the_authority_that_is_none_is_named(servers: Servers, tmp_pat
         broker.check(servers.tls(ca=tmp_path / "empty.pem"))
 
 
-def test_worker_and_client_speak_tls(
-    servers: Servers, om_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    url = servers.tls(ca=servers.ca, user="boss")
-    om = on_celery(om_url, url)
-    settings = {"OMEGA_MONGO_URL": om_url, "OMEGA_USERID": "boss", "OMEGA_BROKER": url}
-    start = Started(om, settings, lambda: tmp_path_factory.mktemp("worker"))
-    try:
-        worker = start("--concurrency", "1")
-        answer = om.runtime.ping()
-        assert (answer["message"], om.runtime.ping(async_=True)["message"]) == ("pong", "pong")
-        assert worker.stop() == 0
-    finally:
-        start.end()
+class TestWithAWorker(OneDatabase):
+    """A client and a worker that speak TLS."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def url(cls, servers: Servers) -> str:
+        return servers.tls(ca=servers.ca, user="boss")
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def worker(
+        cls, url: str, om_url: str, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[WorkerProcess]:
+        settings = {"OMEGA_MONGO_URL": om_url, "OMEGA_USERID": "boss", "OMEGA_BROKER": url}
+        start = Started(on_celery(om_url, url), settings, lambda: tmp_path_factory.mktemp("worker"))
+        try:
+            process = start("--label", "default", "--label", "big", "--concurrency", "3")
+            yield process
+            assert process.stop() == 0
+        finally:
+            start.end()
+
+    @pytest.fixture
+    def cli(self, cli: Cli, url: str) -> Cli:
+        cli.ok("config", "set", f"OMEGA_BROKER={url}", "OMEGA_RUNTIME=celery")
+        return cli
+
+    def test_tasks_are_carried_out(self, om_url: str, url: str) -> None:
+        om = on_celery(om_url, url)
+        assert om.runtime.ping()["message"] == om.runtime.ping(async_=True)["message"] == "pong"
+        assert om.runtime.labels() == {"big": 1, "default": 1}
+
+    def test_the_shell_lists_workers_labels_and_queues(self, cli: Cli, worker: WorkerProcess) -> None:
+        head, row = (line.split("\t") for line in cli.ok("runtime", "workers").splitlines())
+        shown = dict(zip(head, row, strict=True))
+        assert (shown["pid"], shown["slots"]) == (str(worker.process.pid), "3")
+        assert shown["labels"] == '["default", "big"]'
+        assert cli.ok("runtime", "labels") == "label\tworkers\nbig\t1\ndefault\t1\n"
+        assert cli.ok("runtime", "queues") == "label\twaiting\tworkers\nbig\t0\t1\ndefault\t0\t1\n"
+        big = cli.data("runtime", "queues")[0]
+        assert big == {"label": "big", "waiting": 0, "workers": 1, "queue": "omega.q.big"}
+
+    def test_the_doctor_tells_of_broker_and_workers(self, cli: Cli, servers: Servers) -> None:
+        [said, workers] = cli.data("doctor", "--only", "broker,workers")
+        assert said["message"] == f"the broker at localhost:{servers.secure} accepts 'boss' over TLS"
+        assert workers["message"] == "workers that listen: big: 1, default: 1"
+        assert (said["status"], workers["status"]) == ("ok", "ok")
+        cli.ok("config", "set", "OMEGA_RUNTIME=local")
+        assert cli.data("doctor", "--only", "workers")[0]["status"] == "skip"
+
+    def test_the_doctor_fails_where_the_broker_does_not_accept_the_login(
+        self, cli: Cli, servers: Servers
+    ) -> None:
+        cli.ok("config", "set", f"OMEGA_BROKER={servers.url('boss', 's3ntinel')}")
+        done = cli.run("doctor", "--only", "broker,workers")
+        assert done.returncode == 1 and done.stdout.count(b"does not accept the login of 'boss'") == 2
+        assert b"s3ntinel" not in done.stdout + done.stderr
+        assert cli.error("runtime", "queues")[0] == AuthFailed.exit_code
+
+
+def test_where_no_worker_is_the_shell_and_the_doctor_say_so(cli: Cli, servers: Servers) -> None:
+    url = f"amqp://boss:{servers.mq.password}@127.0.0.1:{servers.mq.port}/empty"
+    vhost = {"configure": ".*", "write": ".*", "read": ".*"}
+    for route, body in (("/vhosts/empty", {}), ("/permissions/empty/boss", vhost)):
+        rabbitmq._call(servers.mq.admin_url, "PUT", route, body)
+    cli.ok("config", "set", f"OMEGA_BROKER={url}", "OMEGA_RUNTIME=celery")
+    for what in ("workers", "labels"):
+        done = cli.run("runtime", what)
+        assert done.returncode == 1 and b"no worker is there" in done.stderr
+    assert cli.data("runtime", "queues") == [
+        {"label": "default", "waiting": 0, "workers": 0, "queue": "omega.q.default"}
+    ]
+    [row] = cli.data("doctor", "--only", "workers")
+    assert (row["status"], row["hint"]) == ("warn", "omegacli runtime worker --label default")
+
+
+def test_without_a_broker_the_runner_and_its_own_queue_are_told(cli: Cli, om: Any, start_runner: Any) -> None:
+    assert [row["status"] for row in cli.data("doctor", "--only", "broker,workers")] == ["skip", "skip"]
+    om.runtime._runtime.tasks.add(Task("ping", label="gpu"), repeatable=True)
+    start_runner()
+    assert cli.ok("runtime", "queues") == "label\twaiting\tworkers\ndefault\t0\t1\ngpu\t1\t0\n"
+    assert cli.data("runtime", "labels") == [{"label": "default", "workers": 1}]
+    [worker] = cli.data("runtime", "workers")
+    assert (worker["labels"], worker["running"]) == (["default"], 0)
 
 
 def test_py_amqp_itself_verifies_what_the_worker_connects_by(servers: Servers) -> None:
