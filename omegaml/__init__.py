@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from omegaml.jobs import Jobs
     from omegaml.omega import Omega
     from omegaml.query import Q as Q
+    from omegaml.runtime.logger import Logger
     from omegaml.runtime.model import Runtime
     from omegaml.shared import Datasets, Shared
     from omegaml.store import Store
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     jobs: Jobs
     scripts: Store
     runtime: Runtime
+    logger: Logger
 
 __version__ = "0.1.0"
-_PASSED_ON = frozenset({"datasets", "models", "jobs", "scripts", "status", "bucket", "db"})
+_PASSED_ON = frozenset({"datasets", "models", "scripts", "logger", "status", "bucket", "db"})
 _default: Omega | None = None
 
 
@@ -66,7 +68,10 @@ def __getattr__(name: str) -> Any:
 
 
 class _Platform(ModuleType):
-    """Lets `om["bucket"]` and `om.runtime` work on the module itself."""
+    """Lets `om["bucket"]` work on the module itself, and `om.runtime` and `om.jobs`.
+
+    Importing `omegaml.runtime` or `omegaml.jobs` sets these names; `om.runtime` stays the running one.
+    """
 
     def __getitem__(self, bucket: str) -> Omega:
         return _current()[bucket]
@@ -76,8 +81,14 @@ class _Platform(ModuleType):
         return _current().runtime
 
     @runtime.setter
-    def runtime(self, module: ModuleType) -> None:
-        """Importing the package `omegaml.runtime` sets this name; `om.runtime` stays the running one."""
+    def runtime(self, module: ModuleType) -> None: ...
+
+    @property
+    def jobs(self) -> Jobs:
+        return _current().jobs
+
+    @jobs.setter
+    def jobs(self, module: ModuleType) -> None: ...
 
 
 sys.modules[__name__].__class__ = _Platform

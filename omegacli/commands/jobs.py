@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from omegacli import connect, console, literals, transfer
-from omegaml.errors import Conflict, InvalidInput, NotFound
+from omegacli import connect, console, literals, schedules, transfer
+from omegaml.errors import Conflict, InvalidInput, NotFound, Unavailable
 
 app = typer.Typer()
 
@@ -46,6 +46,7 @@ def put(
         meta = jobs.put(path, name, replace=replace)
     console.show("jobs.put", meta.to_dict(), text="")
     console.say(f"stored {meta.name}")
+    schedules.say(connect.omega().runtime.job(name))
 
 
 @app.command()
@@ -115,6 +116,73 @@ def run(
         console.say(f"hint: omegacli jobs status {name}")
         return
     console.show("jobs.run", done, text=done["results"])
+
+
+@app.command()
+def schedule(
+    name: Annotated[str | None, typer.Argument(help="Name of the notebook; all that have one.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SCHEDULE", help="As 'Fridays, at 06:00' or '0 6 * * 5'; shows it if left out."
+        ),
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option("--zone", help="Whose clock is meant, as Europe/Berlin; this machine's.")
+    ] = None,
+    catch_up: Annotated[
+        str, typer.Option("--catch-up", metavar="once|skip", help="What to do about a time that was missed.")
+    ] = "once",
+    retries: Annotated[int, typer.Option("--retries", help="Repeat a failed run so often.")] = 0,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", metavar="K=V", help="A value that each run is given.")
+    ] = None,
+    require: Annotated[
+        str | None, typer.Option("--require", metavar="LABEL", help="Only on a worker of this label.")
+    ] = None,
+    webhook: Annotated[
+        str | None, typer.Option("--webhook", metavar="URL", help="Is told of failures and recoveries.")
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Run it no more by itself.")] = False,
+) -> None:
+    """Have notebook NAME run by itself; echoes the next five runs."""
+    om = connect.omega()
+    if name is None:
+        rows = [schedules.shown(meta, plan) for meta, plan in om.jobs.scheduled()]
+        console.show("jobs.schedules", rows, columns=schedules.COLUMNS)
+        return
+    runtime = om.runtime.require(require) if require else om.runtime
+    job = runtime.job(name, limit=console.options.timeout)
+    if text is None and not off:
+        schedules.show(job)
+        return
+    if text is not None and off:
+        raise InvalidInput("--off and a schedule are two things", hint="give one of them")
+    if console.options.dry_run:
+        meta = om.jobs.metadata(name)
+        if text is not None:
+            schedules.check(text, zone)
+        what = f"run {meta.name} {text}" if text else f"run {meta.name} no more by itself"
+        console.plan("jobs.schedule", what, name=meta.name, schedule=text)
+        return
+    if off:
+        was = job.unschedule()
+        console.show("jobs.schedule", {"name": job.name, "schedule": None, "was_scheduled": was}, text="")
+        console.say(f"{job.name} runs no more by itself" if was else f"{job.name} had no schedule")
+        return
+    job.schedule(
+        text,
+        zone=zone,
+        parameters=literals.pairs(param, "--param"),
+        catch_up=catch_up,
+        retries=retries,
+        webhook=webhook,
+    )
+    try:
+        runtime.require_runner()
+    except Unavailable as error:
+        console.warn(f"it waits for somebody to run it: {error.message}")
+    schedules.show(job)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from gridfs import GridFS
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from omegaml.errors import Conflict, InvalidInput, NotFound
+from tests.services.runtime_processes import in_another_process
 
 pytestmark = pytest.mark.once
 
@@ -114,3 +115,16 @@ def test_a_page_has_no_file_in_it_that_a_stranger_s_notebook_names(
     for format in ("html", "slides"):
         page = om.jobs.export("spy", format=format)
         assert b'src="mine.svg"' in page and inlined not in page
+
+
+def test_the_names_of_the_package_are_the_stores_also_when_modules_of_that_name_are_imported(
+    om_url: str,
+) -> None:
+    code = f"""
+import omegaml as om, omegaml.jobs, omegaml.runtime
+om.setup(mongo_url={om_url!r})
+om.jobs.create("1", "a")
+om.jobs.create("2", "b")
+print(om.jobs.list(), type(om.runtime).__name__)
+"""
+    assert in_another_process(code) == "['a.ipynb', 'b.ipynb'] Runtime"
