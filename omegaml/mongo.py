@@ -94,15 +94,15 @@ JOURNALED = WriteConcern(w=1, j=True)
 _indexed: dict[int, set[tuple[Any, ...]]] = {}
 
 
-def ensure_index(collection: Any, keys: list[tuple[str, int]], unique: bool = False) -> None:
-    """Create an index, where this process's client has not done so before."""
+def ensure_index(collection: Any, keys: list[tuple[str, int]], unique: bool = False, **options: Any) -> None:
+    """Create an index, with these of its options, where this process's client has not done so before."""
     client = collection.database.client
     if id(client) not in _indexed:  # by identity: clients of the same address are equal
         _indexed[id(client)] = set()
         weakref.finalize(client, _indexed.pop, id(client), None)
     name = (collection.full_name, *keys)
     if name not in _indexed[id(client)]:
-        collection.create_index(keys, unique=unique)
+        collection.create_index(keys, unique=unique, **options)
         _indexed[id(client)].add(name)
 
 

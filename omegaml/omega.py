@@ -11,6 +11,7 @@ from omegaml.errors import AuthFailed, OmegaError, Unavailable
 if TYPE_CHECKING:
     from omegaml.config import Config
     from omegaml.jobs import Jobs
+    from omegaml.runtime.logger import Logger
     from omegaml.shared import Datasets, Shared
     from omegaml.store import Store
 
@@ -111,6 +112,12 @@ class Omega:
 
         return facade(self)
 
+    @cached_property
+    def logger(self) -> Logger:
+        from omegaml.runtime.logger import Logger
+
+        return Logger(self)
+
     def status(self) -> dict[str, Any]:
         """Return what answers and what does not.
 
@@ -143,6 +150,9 @@ class Omega:
         """Close the connection; the next use opens it again."""
         from omegaml import mongo
 
+        logger = self.__dict__.pop("logger", None)
+        if logger is not None:
+            logger.close()
         db = self.__dict__.pop("db", None)
         if db is not None:
             mongo.disconnect(db.client)

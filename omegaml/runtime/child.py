@@ -3,11 +3,12 @@
 `Child` is the parent's side; `python -m omegaml.runtime.child` the other. They speak JSON lines over the
 child's stdin and stdout: first where the database is against a word that it is ready, then one task per line
 against one answer per line.
-What user code prints goes to stderr; it reads from nothing.
+What user code prints goes to stderr, a pipe as well, and what it logs too; it reads from nothing.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from contextlib import suppress
@@ -35,9 +37,13 @@ from omegaml.runtime.limits import Limits, Watch
 
 if TYPE_CHECKING:
     from omegaml.omega import Omega
+    from omegaml.runtime.output import Output
 
 #: Seconds between looks whether the process lives: its pipe stays open in what it has started itself.
 LOOK = 0.25
+
+#: Bytes of output that are read at a time; a pipe holds no more.
+CHUNK = 1 << 16
 
 log = logging.getLogger("omegaml.runner")
 
@@ -74,6 +80,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._reason: OmegaError | None = None
         self._is_ready = False
+        self._output: Output | None = None
 
     @property
     def pid(self) -> int | None:
@@ -91,10 +98,22 @@ class Child:
         self._process = spare or spawn(self._is_closed)
         self._write(self._hello)
 
-    def run(self, task: Task) -> dict[str, Any]:
-        """Carry out a task and return its answer; if the process dies of it, the answer says so."""
+    def run(self, task: Task, output: Output | None = None) -> dict[str, Any]:
+        """Carry out a task and return its answer; if the process dies of it, the answer says so.
+
+        Args:
+            output: is given what the task prints and logs.
+        """
         self._reason = None
         text = task.to_json()
+        self._hear_rest()  # what was said after the end of the task before
+        self._output = output
+        try:
+            return self._run(task, text)
+        finally:
+            self._output = None
+
+    def _run(self, task: Task, text: str) -> dict[str, Any]:
         self.start()
         # a limit is for the task, and what it loads: that Python must start does not count
         self._is_ready = self._is_ready or self._read() is not None
@@ -102,6 +121,7 @@ class Child:
         if self._is_ready:
             self._write(text)
             line = self._read(task)
+        self._hear_rest()
         if line is not None:
             answer: dict[str, Any] = json.loads(line)
         else:
@@ -125,7 +145,7 @@ class Child:
             return
         kill_all(process.pid)
         process.wait()
-        for stream in (process.stdin, process.stdout):
+        for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 with suppress(OSError):
                     stream.close()
@@ -146,13 +166,18 @@ class Child:
         pipe, parts = process.stdout.fileno(), list[bytes]()
         ready = select.poll()
         ready.register(pipe, select.POLLIN)
+        if process.stderr is not None and not process.stderr.closed:
+            ready.register(process.stderr, select.POLLIN)
         seconds = None if task is None else self._limits.of(task)
         end = None if seconds is None else time.monotonic() + seconds
         memory = None if task is None else self._limits.memory
         watch = None if memory is None else Watch(process.pid, memory)
         while True:
             dead = process.poll() is not None
-            if ready.poll(0 if dead else LOOK * 1000):
+            events = [fd for fd, _ in ready.poll(0 if dead else LOOK * 1000)]
+            if any(fd != pipe for fd in events) and not self._hear():
+                ready.unregister(next(fd for fd in events if fd != pipe))
+            if pipe in events:
                 parts.append(os.read(pipe, 1 << 20))
                 if parts[-1].endswith(b"\n"):
                     return b"".join(parts)
@@ -166,6 +191,23 @@ class Child:
             if task is not None and memory is not None and watch is not None and watch.is_exceeded():
                 self.kill(self._reason or use.too_large(task, memory))
                 watch = None
+
+    def _hear(self, most: int = CHUNK) -> int:
+        """Read what the task says, which must have said something; 0 at the end of that."""
+        assert self._process is not None and self._process.stderr is not None
+        data = os.read(self._process.stderr.fileno(), most)
+        if self._output is not None and data:
+            self._output.add(data)
+        return len(data)
+
+    def _hear_rest(self) -> None:
+        """Read what was said until now, without waiting for more."""
+        if self._process is None or self._process.stderr is None:
+            return
+        waiting = fcntl.ioctl(self._process.stderr.fileno(), termios.FIONREAD, bytes(4))
+        left = int.from_bytes(waiting, sys.byteorder)
+        while left > 0:
+            left -= self._hear(left) or left
 
     def _death(self, task: Task) -> OmegaError:
         assert self._process is not None
@@ -187,6 +229,7 @@ def spawn(is_closed: bool) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "omegaml.runtime.child", *(["--load"] if is_closed else [])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         bufsize=0,
         env=_environment(is_closed),
         start_new_session=True,  # Ctrl-C is for the parent to handle; and all it starts is killed with it
@@ -256,7 +299,9 @@ def main() -> None:
     threading.Thread(target=_forward, args=(tasks, lines), daemon=True).start()
 
     import omegaml
+    from omegaml.runtime import logger
 
+    logger.capture()
     if "--load" in sys.argv:
         _load()
     hello = json.loads(lines.get())
@@ -274,6 +319,7 @@ def main() -> None:
     answers.flush()
     while True:
         answer = _carry_out(om, Task.from_json(lines.get()), limits)
+        logger.flush()
         if os.getpid() != me:
             os._exit(0)  # the model forked and this is the copy
         answers.write(f"{answer}\n")

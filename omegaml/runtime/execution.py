@@ -16,6 +16,7 @@ from omegaml.runtime import actions
 from omegaml.runtime.accounts import Account
 from omegaml.runtime.base import Task, error_to_doc
 from omegaml.runtime.child import Child
+from omegaml.runtime.output import Writer
 from omegaml.runtime.slots import Slots
 from omegaml.runtime.tasks import cancelled
 
@@ -37,6 +38,8 @@ class Execution:
         self.id = id
         self.slots = slots
         self.labels = list(labels)
+        #: Of what the tasks say.
+        self.logs = Writer()
         self.in_hand: dict[str, tuple[Account, Child | None]] = {}
         #: A slot got free that somebody had asked for, or there is another reason to look for tasks.
         self.wake = threading.Event()
@@ -76,7 +79,8 @@ class Execution:
         child = self.slots.child(account)
         self.in_hand[task.id] = account, child
         try:
-            answer = self._answer(child, task)
+            # whoever is told that it has ended finds all that it said
+            answer = self._answer(account, child, task, write_now=True)
             if self._is_for_later(account, task, answer):
                 log.warning("task %s is tried again: %s", task.id, answer["error"]["message"])
                 return
@@ -140,7 +144,7 @@ class Execution:
         try:
             if task.limit is not None:
                 task = replace(task, limit=max(0.05, task.limit - (time.monotonic() - began)))
-            answer = self._answer(child, task)
+            answer = self._answer(account, child, task)
         finally:
             self._release(child, task)
         self._log(account, task, answer, began)
@@ -150,14 +154,17 @@ class Execution:
 
     # --- both
 
-    def _answer(self, child: Child, task: Task) -> dict[str, Any]:
+    def _answer(self, account: Account, child: Child, task: Task, write_now: bool = False) -> dict[str, Any]:
+        output = self.logs.open(account.om, task.id)
         try:
-            answer = child.run(task)
+            answer = child.run(task, output)
         except Exception as error:  # no process to be had, or no JSON from it
             log.exception("task %s", task.id)
             child.close()
             failed = TaskFailed(f"{task.what} could not be run here: {error}")
             return {"error": error_to_doc(failed), "temporary": []}
+        finally:
+            self.logs.end(output, write_now)
         if task.id in self._cancelled and "error" in answer:
             return {"error": error_to_doc(cancelled(task.what, task.id)), "temporary": []}
         return answer

@@ -8,10 +8,12 @@ is its working directory; the folder is removed at the end.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from contextlib import suppress
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaml.config import ConfigFile
 from omegaml.errors import InvalidInput, OmegaError, TaskFailed, TimedOut, Unavailable
+from omegaml.runtime.logger import TASK
 from omegaml.runtime.runs import BEAT, Run, Runs
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ CELL_TIMEOUT = "cell_timeout"
 """The parameter that is not the notebook's: seconds that each of its cells may take."""
 
 FOLDER = "omega-run-"
+log = logging.getLogger("notebook")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _libc = ctypes.CDLL(None)
 
@@ -129,7 +133,7 @@ def _execute(om: Omega, task: Task, notebook: Any, timeout: float | None) -> Ome
         client = _client()(notebook, km=manager, timeout=timeout)
         client.owns_km = True
         try:
-            client.execute(env=_environment(om, folder), cwd=folder, preexec_fn=_die_with_parent)
+            client.execute(env=_environment(om, task, folder), cwd=folder, preexec_fn=_die_with_parent)
         except CellExecutionError as error:
             text = _ANSI.sub("", error.traceback)[-100_000:]
             what = f"{error.ename}: {_ANSI.sub('', error.evalue)[:1000]}".removesuffix(": ")
@@ -151,14 +155,14 @@ def _failed(task: Task, client: Any, what: str, **more: Any) -> TaskFailed:
     )
 
 
-def _environment(om: Omega, folder: str) -> dict[str, str]:
+def _environment(om: Omega, task: Task, folder: str) -> dict[str, str]:
     config = Path(folder, "config.yml")
     ConfigFile(config).set_values({"OMEGA_MONGO_URL": om.mongo_url, "OMEGA_BUCKET": om.bucket})
     profile = Path(folder, "ipython", "profile_default")
     profile.mkdir(parents=True)
     Path(profile, "ipython_config.py").write_text("get_config().HistoryManager.enabled = False\n")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OMEGA", "DJANGO"))}
-    kept |= {"OMEGA_CONFIG": str(config), "IPYTHONDIR": str(Path(folder, "ipython"))}
+    kept |= {"OMEGA_CONFIG": str(config), TASK: task.id, "IPYTHONDIR": str(Path(folder, "ipython"))}
     return kept | {"JUPYTER_RUNTIME_DIR": folder, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 
@@ -199,6 +203,10 @@ def _client() -> Any:
 
         def output(self, outs: list[Any], msg: Any, display_id: Any, cell_index: int) -> Any:
             content = msg["content"]
+            if msg["msg_type"] == "stream":
+                sys.stdout.write(content["text"])
+            if msg["msg_type"] == "error":
+                log.error("%s", _ANSI.sub("", "\n".join(content["traceback"])))
             size = len(content.get("text", "")) + len(str(content.get("data", "")))
             if msg["msg_type"] != "error" and self.kept + size > MAX_CELL:
                 self.cut += size

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from omegaml.runtime import actions, values
 from omegaml.runtime.base import Finished, Promise, Task, error_from_doc
 from omegaml.runtime.child import Child
 from omegaml.runtime.local import LocalRuntime
+from omegaml.runtime.logs import OUTPUT, Line
+from omegaml.runtime.output import Writer
 
 if TYPE_CHECKING:
     from omegaml.omega import Omega
@@ -35,7 +38,8 @@ class Pool:
         self._free: queue.LifoQueue[Child] = queue.LifoQueue()
         for child in self._children:
             self._free.put(child)
-        self.close = weakref.finalize(self, _close, self._children)
+        self._logs = Writer()
+        self.close = weakref.finalize(self, _close, self._children, self._logs)
 
     def __enter__(self) -> Pool:
         return self
@@ -48,12 +52,16 @@ class Pool:
     def run(self, task: Task) -> Promise:
         """Carry out a task in the next process that is free; its promise has ended."""
         child = self._free.get()
+        # a job's log is read where it was left; what else is asked here speaks here, as without a process
+        is_job = task.store == "jobs"
+        output = self._logs.open(self._om, task.id, None if is_job else _show)
         try:
-            answer = child.run(task)
+            answer = child.run(task, output)
         except BaseException:
             child.close()  # its answer to this task must not be taken for one to the next
             raise
         finally:
+            self._logs.end(output, now=True)
             self._free.put(child)
         scope = actions.scope(self._om, task.bucket)
         try:
@@ -91,6 +99,12 @@ class PoolRuntime(LocalRuntime):
         return super().keep(value, bucket, waiting=False)
 
 
-def _close(children: Sequence[Child]) -> None:
+def _show(lines: Sequence[Line]) -> None:
+    for line in lines:
+        print(line.text if line.name == OUTPUT else f"{line.level}:{line.name}:{line.text}", file=sys.stderr)
+
+
+def _close(children: Sequence[Child], logs: Writer) -> None:
     for child in children:
         child.close()
+    logs.close()

@@ -105,6 +105,7 @@ class Service:
             self._gone.set()
             self.close()
             self._slots.close()
+            self.execution.logs.close()
             self._leave()
         log.info("runner %s stopped", self.id)
 
