@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from omegacli import connect, console, literals, schedules, transfer
+from omegacli import connect, console, literals, schedules, tasklogs, transfer
 from omegaml.errors import Conflict, InvalidInput, NotFound, Unavailable
 
 app = typer.Typer()
@@ -196,6 +196,26 @@ def status(
     console.show(
         "jobs.status", rows, columns=["id", "status", "trigger", "scheduled", "started", "finished", "error"]
     )
+
+
+@app.command()
+def logs(
+    name: Name,
+    run: Annotated[str | None, typer.Argument(help="Id of the run; the newest.")] = None,
+    follow: tasklogs.Follow = False,
+    tail: tasklogs.Tail = None,
+    since: tasklogs.Since = None,
+    level: tasklogs.Level = None,
+) -> None:
+    """Show what a run of notebook NAME has printed and logged."""
+    om = connect.omega()
+    runs: list[Any] = om.runtime.job(name).runs()
+    found = next((one for one in runs if run in (None, one.id)), None)
+    if found is None:
+        om.jobs.metadata(name)
+        what = f"job {name!r} has no run {run!r}" if run else f"job {name!r} has not run yet"
+        raise NotFound(what, hint=f"omegacli jobs {'status' if run else 'run'} {name}")
+    tasklogs.show("jobs.logs", om, found.id, follow, tail, since, level)
 
 
 @app.command()

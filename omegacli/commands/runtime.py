@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from omegacli import answers, connect, console
+from omegacli import answers, connect, console, tasklogs
 from omegaml.errors import Conflict, InvalidInput, TimedOut, Unavailable
 
 app = typer.Typer()
@@ -117,6 +117,20 @@ def cancel(id: Annotated[str, typer.Argument(help="The task's id, as --async pri
         )
     console.show("runtime.cancel", {"task": id, "status": status}, text="")
     console.say(f"cancelled {id}")
+
+
+@app.command()
+def logs(
+    id: Annotated[
+        str | None, typer.Argument(help="The task's id; without it all that was said, by om.logger too.")
+    ] = None,
+    follow: tasklogs.Follow = False,
+    tail: tasklogs.Tail = None,
+    since: tasklogs.Since = None,
+    level: tasklogs.Level = None,
+) -> None:
+    """Show what tasks have printed and logged in the last 24 hours; without an ID the last 100 lines."""
+    tasklogs.show("runtime.logs", connect.omega(), id, follow, tail, since, level)
 
 
 @app.command()

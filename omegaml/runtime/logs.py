@@ -111,7 +111,7 @@ class Logs:
         found = 0
         with translated(self._om.mongo_url):
             for doc in self._find():
-                docs.insert(0, doc)
+                docs.insert(0, {**doc, "at": doc["at"].replace(tzinfo=UTC)})
                 found += sum(self._is_wanted(line) for line in _lines(doc))
                 if last is not None and found >= last:
                     break
@@ -139,7 +139,7 @@ class Logs:
         self._told[source] = left_out
         text = f"[{more} bytes were left out: a log keeps the last {MAX_LOG >> 10} KiB]"
         said = [line.time for line in _lines(doc)]
-        return [Line(said[0] if said else doc["at"].replace(tzinfo=UTC), "WARNING", OURS, text, doc["task"])]
+        return [Line(said[0] if said else doc["at"], "WARNING", OURS, text, doc["task"])]
 
     def _is_wanted(self, line: Line) -> bool:
         is_late = self._since is None or line.time >= self._since

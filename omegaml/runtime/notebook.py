@@ -132,6 +132,7 @@ def _execute(om: Omega, task: Task, notebook: Any, timeout: float | None) -> Ome
             return InvalidInput(f"{task.what} needs the kernel {wanted!r}", hint=f"kernels here: {there}")
         client = _client()(notebook, km=manager, timeout=timeout)
         client.owns_km = True
+        client.log.setLevel(logging.WARNING)  # the log is for what the cells say
         try:
             client.execute(env=_environment(om, task, folder), cwd=folder, preexec_fn=_die_with_parent)
         except CellExecutionError as error:
