@@ -45,8 +45,6 @@ def show(
 
     begin = moment(since) if since else None
     last = LAST if tail is None and task is None else tail
-    if task is not None:
-        logs.check_task(om, task)
     if follow:
         for lines in logs.follow(om, task, begin, level, last):
             for line in lines:
@@ -57,6 +55,8 @@ def show(
             console.stdout()  # flushes: whoever follows wants the lines now
         console.show(schema, [], text="")
         return
+    if task is not None:
+        logs.check_task(om, task)
     lines = logs.Logs(om, task, begin, level).read(last)
     text = "\n".join(text_of(line, task is None) for line in lines)
     console.show(schema, [line.to_dict() for line in lines], text=text)

@@ -274,6 +274,7 @@ def may_give_up_rights() -> bool:
 
 
 def _give_up_rights(uid: int) -> None:
+    os.fchown(2, uid, uid)  # so that it can be opened again, as /dev/stderr
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)

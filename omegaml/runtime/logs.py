@@ -40,7 +40,7 @@ LOOK = 0.3
 """Seconds between looks for more."""
 
 GRACE = 1.0
-"""Seconds in which the last lines of a call may come after its answer."""
+"""Seconds in which the lines of a call may come after its answer."""
 
 #: Clocks of those who write may differ by so much before anything new is missed.
 _SKEW = timedelta(seconds=60)
@@ -176,11 +176,16 @@ def follow(
     """
     log = Logs(om, task, since, level)
     lines = log.read(last)
+    until = time.monotonic() + GRACE
     while True:
         if lines:
             yield lines
-        if task is not None and _has_ended(om, task, log):
-            break
+        try:
+            if task is not None and _has_ended(om, task, log):
+                break
+        except NotFound:
+            if time.monotonic() > until:
+                raise
         time.sleep(LOOK)
         lines = log.read()
     until = time.monotonic() + GRACE

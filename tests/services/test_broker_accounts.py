@@ -11,6 +11,7 @@ from typing import Any
 
 import pika
 import pytest
+import yaml
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from sklearn.linear_model import LinearRegression
@@ -20,10 +21,12 @@ from omegaml.omega import Omega
 from omegaml.runtime import Task
 from omegaml.runtime.caller import caller
 from omegaml.runtime.child import may_give_up_rights
+from omegaml.runtime.logs import Logs
 from omegaml.runtime.messages import ASK, REPLIES, TASKS, WEB
 from omegaweb.provision import rabbitmq
 from tests.services.broker_platform import WorkerProcess, on_celery
 from tests.services.runtime_processes import wait_for
+from tests.services.runtime_speakers import Speaker
 from tests.services.servers import RabbitMQ
 from tests.services.web_platform import Person, WebPlatform, running
 
@@ -166,6 +169,25 @@ def test_a_hostile_model_finds_nothing_of_another_or_of_a_service(
                 anns.runtime.model("reader").predict([str(name)])
     with pytest.raises(PyMongoError):
         MongoClient(anns.mongo_url)[bobs.db.name].list_collection_names()
+
+
+def test_what_is_said_is_in_the_log_of_who_asked_and_holds_no_secret(
+    anns: Omega, bobs: Omega, ann: Person, bob: Person, worker: WorkerProcess
+) -> None:
+    for om in (anns, bobs):
+        om.models.put(Speaker(), "speaker")
+    for om, what in ((anns, "everything"), (bobs, "forges"), (anns, "reveals")):
+        promise = om.runtime.model("speaker").predict([[what]], async_=True)
+        promise.get(60)
+        assert Logs(om, promise.id).read()
+    mine, others = (" ".join(line.text for line in Logs(om).read()) for om in (anns, bobs))
+    assert "printed ö" in mine and "forged" not in mine and "opened anew" in mine
+    assert "forged" in others and "printed" not in others
+    settings = yaml.safe_load(worker.config.read_text())
+    for secret in (settings["OMEGA_APIKEY"], settings["OMEGA_BROKER"], "not for children", bobs.mongo_url):
+        assert secret not in mine
+    assert "PATH=" in mine  # it has shown all that it knows
+    assert not any(said in worker.log.read_text() for said in ("printed ö", "forged", "PATH="))
 
 
 def test_a_task_for_another_is_refused_by_the_broker(anns: Omega, ann: Person, bob: Person) -> None:

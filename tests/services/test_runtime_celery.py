@@ -15,11 +15,13 @@ from sklearn.linear_model import LinearRegression
 from omegaml.errors import AuthFailed, InvalidInput, TaskFailed, TimedOut, Unavailable
 from omegaml.omega import Omega
 from omegaml.runtime import Task
+from omegaml.runtime.logs import follow
 from tests.conftest import free_port
 from tests.services.broker_platform import Started, mq, on_celery
 from tests.services.runtime_contract import QueueContract, RuntimeContract
 from tests.services.runtime_models import Killer, Rebel, Sleeper
 from tests.services.runtime_processes import OneDatabase, children_of, is_alive, stored, wait_for
+from tests.services.runtime_speakers import Speaker
 from tests.services.servers import RabbitMQ
 
 __all__ = ["mq"]
@@ -84,6 +86,13 @@ class TestCelery(OnCelery):
         om.models.put(LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0]), "same")
         answers = om.runtime.model("same").map("predict", [[[float(n)]] for n in range(20)])
         assert [round(float(answer[0])) for answer in answers] == list(range(20))
+
+    def test_what_a_model_says_is_kept_also_where_its_caller_waits(self, om: Any, runtime: Any) -> None:
+        om.models.put(Speaker(), "speaker")
+        promise = runtime.submit(Task("predict", "models", "speaker", [[["everything"]]]))
+        assert promise.get(60) == [1]
+        lines = [line.text for said in follow(om, promise.id) for line in said]
+        assert lines[:2] == ["printed ö", "logged"] and lines[-1] == "no end of line"
 
     def test_a_label_nobody_has_is_said_at_once_with_those_there_are(self, om: Any) -> None:
         began = time.monotonic()
