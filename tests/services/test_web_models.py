@@ -162,6 +162,13 @@ def test_data_that_does_not_fit_is_refused_naming_the_column(
     assert "'x'" in message(answer, 422)
 
 
+def test_many_rows_come_as_values(om: Omega, ann: Person, runner: WebRunner) -> None:
+    rows = [[1.25, 2]] * 400_000  # four megabytes
+    answer = ann.call("POST", "model/line/predict/", json={"columns": ["x", "n"], "data": rows})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["result"] == pytest.approx([3.5] * len(rows))
+
+
 def test_what_cannot_be_asked_is_said(om: Omega, ann: Person, runner: WebRunner) -> None:
     body = {"columns": ["x", "n"], "data": [[1, 1]]}
     assert "'nothing'" in message(ann.call("POST", "model/nothing/predict/", json=body), 404)
