@@ -41,6 +41,8 @@ def checked(obj: Any) -> Any:
     import nbformat
     from nbformat.validator import normalize
 
+    if "nbformat" not in dict(obj):
+        raise InvalidInput("this is no notebook: it has no `nbformat`", hint="open and save it in Jupyter")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is completed here
@@ -55,7 +57,7 @@ def checked(obj: Any) -> Any:
         raise InvalidInput(
             f"this is no valid notebook: {what[:300]}", hint="open and save it in Jupyter"
         ) from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"this is no notebook: {error}", hint="open and save it in Jupyter") from None
     return notebook
 
