@@ -32,6 +32,7 @@ MOST_SHOWN = 100
 
 _CANCELLING = dict.fromkeys(("status", "bucket", "action", "store", "name", "temporary"), 1)
 _ENDED = ("done", "failed", "lost", "cancelled")
+_BRIEF = ("status", "action", "store", "name", "bucket", "submitted", "started")
 
 
 class Tasks:
@@ -129,10 +130,10 @@ class Tasks:
             doc = self._find(id, _CANCELLING)
         return None
 
-    def withdraw(self, id: str) -> None:
-        """Take back a task that nobody has claimed yet."""
+    def withdraw(self, id: str) -> bool:
+        """Take back a task that nobody has claimed yet; False if somebody has."""
         with translated(self._url):
-            self._tasks.delete_one({"_id": id, "status": "queued"})
+            return self._tasks.delete_one({"_id": id, "status": "queued"}).deleted_count == 1
 
     def cancel_asked(self, task: Task) -> None:
         """Have a task stopped that is not kept here, as its caller waits for it."""
@@ -228,16 +229,13 @@ class Tasks:
         return released
 
     def get(self, id: str) -> dict[str, Any]:
-        """Return `{id, status, action, name, bucket, submitted, started, finished, answer}` of a task.
+        """Return `{id, status, action, store, name, bucket, submitted, started, finished, answer}` of a task.
 
         Raises: NotFound if there is none, or none any more.
         """
         doc = self._find(id)
         answer = json.loads(doc["answer"]) if doc.get("answer") else None
-        shown = {
-            k: doc.get(k) for k in ("status", "action", "name", "bucket", "submitted", "started", "finished")
-        }
-        return {"id": id, **shown, "answer": answer}
+        return {"id": id, **{key: doc.get(key) for key in (*_BRIEF, "finished")}, "answer": answer}
 
     def status(self, id: str) -> str:
         """Return a task's status; reads no result. Raises NotFound."""
@@ -256,11 +254,21 @@ class Tasks:
 
     def waiting(self) -> list[dict[str, Any]]:
         """Return the tasks that have not ended, oldest first: `{id, status, action, name, ...}`."""
-        shown = dict.fromkeys(("status", "action", "name", "bucket", "submitted", "started"), 1)
         with translated(self._url):
-            found = self._tasks.find({"status": {"$in": ["queued", "running"]}}, shown)
+            found = self._tasks.find({"status": {"$in": ["queued", "running"]}}, [*_BRIEF, "label"])
             docs = list(found.sort("submitted", 1).limit(MOST_SHOWN))
         return [{"id": doc.pop("_id"), **doc} for doc in docs]
+
+    def failures(self, limit: int) -> list[dict[str, Any]]:
+        """Return the tasks that failed or were lost, the newest first, as `waiting` does and with `error`."""
+        with translated(self._url):
+            found = self._tasks.find({"status": {"$in": ["failed", "lost"]}}, [*_BRIEF, "finished", "answer"])
+            docs = list(found.sort("submitted", -1).limit(limit))
+        said = [json.loads(doc.pop("answer", None) or "{}").get("error") or {} for doc in docs]
+        return [
+            {"id": doc.pop("_id"), **doc, "error": error.get("message")}
+            for doc, error in zip(docs, said, strict=True)
+        ]
 
     def counts(self) -> dict[str, int]:
         """Return how many tasks are in each status."""

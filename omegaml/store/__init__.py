@@ -480,15 +480,16 @@ class Store:
         ]
 
     def page(
-        self, start: int, count: int, contains: str = "", sort: str = "name"
+        self, start: int, count: int, contains: str = "", sort: str = "name", outside: str = ""
     ) -> tuple[Sequence[Metadata], int]:
         """Return `count` of the objects that are not hidden, from number `start` on, and how many there are.
 
         Args:
             contains: a text that the names have in them, whatever their case.
             sort: name, kind, rows, bytes, created or modified; with `-` before it, the greatest first.
+            outside: how the names do not begin.
         """
-        return self.catalog.page(start, count, contains, sort)
+        return self.catalog.page(start, count, contains, sort, outside)
 
     def metadata(self, name: str, version: int | str | None = None) -> Metadata:
         """Return what is known of an object. Raises NotFound."""

@@ -127,7 +127,7 @@ class Catalog:
             return [Metadata.from_doc(doc) for doc in found.sort("name", 1)]
 
     def page(
-        self, start: int, count: int, contains: str = "", sort: str = "name"
+        self, start: int, count: int, contains: str = "", sort: str = "name", outside: str = ""
     ) -> tuple[Sequence[Metadata], int]:
         """Return some of the objects that are not hidden, and how many there are: two queries in all.
 
@@ -138,7 +138,10 @@ class Catalog:
             raise InvalidInput(f"objects are not sorted by {sort!r}", hint=f"one of {', '.join(_ORDERS)}")
         if "\0" in contains:
             raise InvalidInput("no name has the character 0 in it", hint="search for another text")
-        like = [{"name": {"$regex": re.escape(contains), "$options": "i"}}] if contains else []
+        like: list[dict[str, Any]] = (
+            [{"name": {"$regex": re.escape(contains), "$options": "i"}}] if contains else []
+        )
+        like += [{"name": {"$not": re.compile(f"^{re.escape(outside)}")}}] if outside else []
         match = {"$and": [{"bucket": self.bucket, "prefix": self.prefix}, {"name": _VISIBLE}, *like]}
         order = {field: -1 if sort.startswith("-") else 1, "name": 1}
         steps = [{"$match": match}, {"$project": {"kind_meta.inline": 0, "kind_meta.segs": 0}}]

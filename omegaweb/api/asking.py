@@ -9,6 +9,7 @@ from rest_framework.request import Request
 
 from omegaml.errors import InvalidInput, Mismatch
 from omegaml.jsonvalues import plain
+from omegaml.runtime.model import Runtime
 from omegaweb.api.bodies import check_filled
 
 WAIT, LONGEST_WAIT = 60.0, 600.0
@@ -108,6 +109,12 @@ def is_async(request: Request) -> bool:
     return request.query_params.get("async", "").lower() in ("1", "true", "yes") or (
         "respond-async" in preferred
     )
+
+
+def required(request: Request, runtime: Runtime) -> Runtime:
+    """The runtime for workers of the label in `?require=`, where there is one. Raises InvalidInput."""
+    label = request.query_params.get("require")
+    return runtime.require(label) if label else runtime
 
 
 def answered(result: Any) -> Any:

@@ -108,13 +108,17 @@ class TaskError(serializers.Serializer):
     message = serializers.CharField()
     hint = serializers.CharField(allow_null=True)
     traceback = serializers.CharField(required=False)
+    results = serializers.CharField(required=False, help_text="The notebook as far as a run of a job came.")
 
 
 class Task(serializers.Serializer):
+    """A task; `model` or `job` is what it is of."""
+
     id = serializers.CharField()
     status = serializers.ChoiceField(["queued", "running", "done", "failed", "lost", "cancelled"])
     action = serializers.CharField()
-    model = serializers.CharField()
+    model = serializers.CharField(required=False)
+    job = serializers.CharField(required=False)
     bucket = serializers.CharField(allow_null=True)
     submitted = serializers.DateTimeField(allow_null=True)
     started = serializers.DateTimeField(allow_null=True)
@@ -136,7 +140,9 @@ class WaitingTask(serializers.Serializer):
     id = serializers.CharField()
     status = serializers.CharField()
     action = serializers.CharField()
+    store = serializers.CharField()
     name = serializers.CharField()
+    label = serializers.CharField()
     bucket = serializers.CharField(allow_null=True)
     submitted = serializers.DateTimeField(allow_null=True)
     started = serializers.DateTimeField(allow_null=True)
@@ -168,4 +174,5 @@ ASKING = [
     parameter("datay", "The dataset that is y."),
     parameter("async", "1: answer at once, with the address of the task."),
     parameter("timeout", "Seconds to wait for the answer, 60 where not given.", float),
+    parameter("require", "A label: only workers that have it."),
 ]

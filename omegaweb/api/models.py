@@ -262,7 +262,8 @@ class Action(APIView):
             raise InvalidInput(f"{action} takes no y", hint="leave it out")
         check_shared(request, name, action, x, y, later)
         with place(request, "model", name) as at:
-            work = runtime(at.owner, at.om)  # another's model runs where that account's models do
+            # another's model runs where that account's models do
+            work = asking.required(request, runtime(at.owner, at.om))
             task = work.task(action, at.name, x, y, limit=None if later else limit, waiting=not later)
             began = time.perf_counter()
             if later:
@@ -329,11 +330,11 @@ class Body:
         return bytes(data)
 
 
-def accepted(request: Request, id: str, name: str) -> Response:
+def accepted(request: Request, id: str, name: str, noun: str = "model") -> Response:
     """The answer to a request whose task goes on."""
     where = f"/api/v1/task/{id}/"
     response = Response(
-        {"id": id, "status": "queued", "model": name, "result": None, "resource_uri": where}, status=202
+        {"id": id, "status": "queued", noun: name, "result": None, "resource_uri": where}, status=202
     )
     response["Location"] = where
     if "Prefer" in request.headers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import nullcontext
 from typing import Any
 
@@ -23,6 +24,8 @@ from omegaweb.api.permissions import Viewer
 from omegaweb.api.scope import platform
 from omegaweb.api.waiting import waits
 from omegaweb.workers.models import Worker
+
+NOUNS = {"models": "model", "jobs": "job"}
 
 
 class Task(APIView):
@@ -69,33 +72,32 @@ class Runtime(APIView):
     def get(self, request: Request) -> Response:
         """Who is at work, and on what of the caller's."""
         with platform(request) as om:
-            waiting = Tasks(om.db, om.mongo_url).waiting()
-        workers = [
-            {
-                "id": w.id,
-                "slots": w.slots,
-                "running": w.running,
-                "labels": w.labels or [DEFAULT],
-                "seen": w.seen,
-            }
-            for w in Worker.alive()
-        ]
-        tasks = [
-            {**task, "resource_uri": f"/api/v1/task/{task['id']}/", "submitted": _utc(task.get("submitted"))}
-            | {"started": _utc(task.get("started"))}
+            return Response(plain(state(om)))
+
+
+def state(om: Omega) -> dict[str, Any]:
+    """Return `{workers, labels, queues, tasks}`: who is at work, and on what of the account's."""
+    tasks = Tasks(om.db, om.mongo_url)
+    waiting, queued = tasks.waiting(), tasks.waiting_by_label()
+    workers = [
+        {"id": w.id, "slots": w.slots, "running": w.running, "labels": w.labels or [DEFAULT], "seen": w.seen}
+        for w in Worker.alive()
+    ]
+    labels = {label for worker in workers for label in worker["labels"]}
+    running = Counter(task.get("label") or DEFAULT for task in waiting if task["status"] == "running")
+    return {
+        "workers": workers,
+        "labels": sorted(labels),
+        "queues": {
+            label: {"queued": queued.get(label, 0), "running": running[label]}
+            for label in sorted({DEFAULT, *labels, *queued, *running})
+        },
+        "tasks": [
+            {"store": "models", "label": DEFAULT, **task, "resource_uri": f"/api/v1/task/{task['id']}/"}
+            | {when: _utc(task.get(when)) for when in ("submitted", "started")}
             for task in waiting
-        ]
-        states = [task["status"] for task in waiting]
-        return Response(
-            plain(
-                {
-                    "workers": workers,
-                    "labels": sorted({label for worker in workers for label in worker["labels"]}),
-                    "queues": {"default": {state: states.count(state) for state in ("queued", "running")}},
-                    "tasks": tasks,
-                }
-            )
-        )
+        ],
+    }
 
 
 def _task(om: Omega, id: str, seconds: float = 0.0) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def _task(om: Omega, id: str, seconds: float = 0.0) -> dict[str, Any]:
         "id": id,
         "status": doc["status"],
         "action": doc["action"],
-        "model": doc["name"],
+        NOUNS.get(doc["store"], "model"): doc["name"],
         "bucket": doc["bucket"],
         **{when: _utc(doc[when]) for when in ("submitted", "started", "finished")},
         "result": None,
@@ -119,8 +121,8 @@ def _task(om: Omega, id: str, seconds: float = 0.0) -> dict[str, Any]:
             shown["result"] = asking.answered(outcome(om, doc))
         except OmegaError as error:
             shown["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
-            if error.details.get("traceback"):
-                shown["error"]["traceback"] = error.details["traceback"]
+            known = {key: error.details.get(key) for key in ("traceback", "results")}
+            shown["error"] |= {key: value for key, value in known.items() if value}
     return dict(plain(shown))
 
 

@@ -6,7 +6,7 @@ from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView
 
 from omegaweb import access
-from omegaweb.api import config, datasets, errors, grants, models, service, tasks, users, workers
+from omegaweb.api import config, datasets, errors, grants, jobs, models, service, tasks, users, workers
 from omegaweb.dashboard import reference
 
 _NAME = r"(?P<name>[\s\S]+?)"  # a name may have / in it; one of our verbs in the end is none of it
@@ -16,6 +16,12 @@ _MODELS = [
     re_path(rf"^v1/model/{_NAME}/openapi\.json$", models.Schema.as_view()),
     re_path(rf"^v1/model/{_NAME}/(?P<action>{'|'.join(models.ACTIONS)})/$", models.Action.as_view()),
     re_path(rf"^v1/model/{_NAME}/$", models.Model.as_view()),
+]
+_JOBS = [
+    path("v1/job/", jobs.Jobs.as_view()),
+    re_path(rf"^v1/job/{_NAME}/run/$", jobs.JobRuns.as_view()),
+    re_path(rf"^v1/job/{_NAME}/report/$", jobs.JobReport.as_view()),
+    re_path(rf"^v1/job/{_NAME}/$", jobs.OneJob.as_view()),
 ]
 _GRANTS = [
     path("v1/grant/", grants.AllGrants.as_view()),
@@ -38,6 +44,7 @@ urlpatterns = [
     path("v1/user/<str:userid>/password/", users.Password.as_view()),
     *_GRANTS,
     *_MODELS,
+    *_JOBS,
     path("v1/task/<str:id>/", tasks.Task.as_view()),
     path("v1/runtime/", tasks.Runtime.as_view()),
     path("v1/dataset/", datasets.Datasets.as_view()),

@@ -14,6 +14,7 @@ from django.conf import settings
 from omegaml.errors import Unavailable
 from omegaml.omega import Omega
 from omegaml.runtime import Runtime
+from omegaml.runtime.base import DEFAULT
 from omegaml.runtime.celery import CeleryRuntime
 from omegaml.runtime.direct import DirectRuntime, Line
 from omegaml.runtime.model import Runtime as Facade
@@ -44,7 +45,8 @@ def _line(userid: str) -> Line:
     global _looked, _lines
     with _lock:
         if time.monotonic() - _looked > KEEP or not _lines:
-            alive = Worker.alive().exclude(address="")
+            found = Worker.alive().exclude(address="")
+            alive = [worker for worker in found if DEFAULT in (worker.labels or [DEFAULT])]
             _lines = {w.address: _lines.get(w.address) or Line(w.address, unseal(w.token)) for w in alive}
             _looked = time.monotonic()
         lines = [_lines[address] for address in sorted(_lines)]
