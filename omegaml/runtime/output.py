@@ -252,6 +252,9 @@ class Writer:
         self._closed.set()
         self._changed.set()
         self.flush()
+        for output in list(self._said.values()):
+            if output.tries:
+                _lost(output, "the database is away")
 
     def flush(self) -> None:
         """Write what there is."""
@@ -308,8 +311,13 @@ class Writer:
         for output in outputs:
             output.tries += 1
             if output.tries == TRIES or not isinstance(error, OmegaError):
-                log.warning("the log of task %s could not be written: %s", output.task, error)
+                _lost(output, error)
                 output.sent()
                 if output.is_ended:
                     self._said.pop(output.source, None)
         self._changed.set()
+
+
+def _lost(output: Output, why: object) -> None:
+    whose = f"of task {output.task}" if output.task else "of this program"
+    log.warning("the log %s could not be written: %s", whose, why)

@@ -239,3 +239,4 @@ def test_a_database_that_is_not_there_does_not_disturb_who_logs(caplog: pytest.L
         nowhere.logger.info("to nobody")
     assert time.monotonic() - began < 0.5
     nowhere.close()
+    assert [text for text in caplog.messages if "could not be written" in text]
