@@ -21,6 +21,20 @@ def config() -> settings.Config:
     return settings.load(_path(), options.context, OMEGA_BUCKET=options.bucket, OMEGA_TIMEOUT=options.timeout)
 
 
+def in_force() -> settings.Config:
+    """Return the settings with what the platform says of the account, as far as it answers."""
+    found = config()
+    if found.is_incomplete:
+        from omegaml import rest
+        from omegaml.errors import OmegaError
+
+        try:
+            return rest.completed(found)
+        except OmegaError as error:
+            console.warn(f"what is the account's is not known: {error.message}")
+    return found
+
+
 def config_file() -> settings.ConfigFile:
     """Return the configuration file that this command line writes to."""
     return settings.ConfigFile(_path())

@@ -1,8 +1,9 @@
 """Settings: where they come from, and the one reader and writer of `~/.omegaml/config.yml`.
 
 A value comes from the first of: an argument, the environment, the chosen context, the top level of the
-file, the default. `Config.origin` says which. A context that names an account takes what opens one from
-nowhere else in the file. The names derived from a userid are made here and nowhere else.
+file, what the account's platform says (`omegaml.rest.completed`), the default. `Config.origin` says which.
+A context that names an account takes what opens one from nowhere else in the file. The names derived from a
+userid are made here and nowhere else.
 """
 
 from __future__ import annotations
@@ -126,6 +127,8 @@ SETTINGS: tuple[Setting, ...] = (
 _BY_NAME = {s.name: s for s in SETTINGS}
 # what makes sense only together with the userid it was given for
 OF_ACCOUNT = frozenset(("OMEGA_APIKEY", "OMEGA_RESTAPI_URL", "OMEGA_MONGO_URL", "OMEGA_BROKER"))
+FROM_PLATFORM = ("OMEGA_MONGO_URL", "OMEGA_BROKER", "OMEGA_RUNTIME")
+"""What the platform says of an account, where nobody has set it (`omegaml.rest.completed`)."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,16 @@ class Config:
 
     def origin(self, name: str) -> str:
         return self.values[setting(name).name].origin
+
+    @property
+    def names_account(self) -> bool:
+        """Whether there is all it takes to ask a platform for what is an account's."""
+        return all(self.get(f"OMEGA_{name}") for name in ("RESTAPI_URL", "USERID", "APIKEY"))
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the platform has to say which database is the account's, and which broker and runtime."""
+        return self.names_account and not self.get("OMEGA_MONGO_URL")
 
     def items(self) -> Iterator[tuple[Setting, Value]]:
         return ((s, self.values[s.name]) for s in SETTINGS)

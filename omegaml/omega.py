@@ -45,7 +45,7 @@ class Omega:
         url = self._mongo_url or self.config.get("OMEGA_MONGO_URL")
         if url:
             return str(url)
-        if self._has_account():
+        if self.config.names_account:
             from omegaml import rest
 
             return rest.mongo_url(self.config)
@@ -54,8 +54,22 @@ class Omega:
             hint="start one with `omegacli cluster up`, or name yours with `omegacli init`",
         )
 
-    def _has_account(self) -> bool:
-        return all(self.config.get(f"OMEGA_{name}") for name in ("RESTAPI_URL", "USERID", "APIKEY"))
+    @cached_property
+    def in_force(self) -> Config:
+        """The settings; which runtime and broker nobody has set, the account's platform says.
+
+        Raises: as `omegaml.rest.completed`.
+        """
+        return self.renewed(refetch=False)
+
+    def renewed(self, *, refetch: bool = True) -> Config:
+        """Return `in_force` as the platform says now, as after a password was refused."""
+        if self._mongo_url or not self.config.is_incomplete:
+            return self.config
+        from omegaml import rest
+
+        self.in_force = rest.completed(self.config, refetch=refetch)
+        return self.in_force
 
     @cached_property
     def db(self) -> Any:

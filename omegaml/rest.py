@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
-from omegaml.config import Config, cache_path, check_url, write_private
+from omegaml.config import FROM_PLATFORM, Config, Value, cache_path, check_url, setting, write_private
 from omegaml.errors import (
     AuthFailed,
     Conflict,
@@ -177,11 +178,36 @@ def client_config(config: Config, *, refetch: bool = False) -> dict[str, Any]:
     if cached is not None:
         return cached
     data = fetch_config(url, userid, apikey, config.get("OMEGA_TIMEOUT"))
-    # JSON is YAML, and is read without importing a parser for it
-    write_private(
-        path, json.dumps({"account": [url, userid], "fetched": time.time(), "data": data}, indent=1) + "\n"
-    )
+    keep(config, data)
     return data
+
+
+def keep(config: Config, data: dict[str, Any]) -> None:
+    """Keep what the config route said just now for the account in `config`."""
+    url, userid, _ = _account(config)
+    kept = {"account": [url, userid], "fetched": time.time(), "data": data}
+    # JSON is YAML, and is read without importing a parser for it
+    write_private(cache_path(config.context), json.dumps(kept, indent=1) + "\n")
+
+
+def completed(config: Config, *, refetch: bool = False) -> Config:
+    """Return the settings with what the platform says of the account: its database, broker and runtime.
+
+    What is set already stays; where the database is set, nobody is asked. Raises: as `client_config`, and
+    Corrupt (a value that cannot be).
+    """
+    if not config.is_incomplete:
+        return config
+    data = client_config(config, refetch=refetch)
+    origin = f"account {config.get('OMEGA_USERID')} at {config.get('OMEGA_RESTAPI_URL')}"
+    values = dict(config.values)
+    for name in FROM_PLATFORM:
+        if data.get(name) and config.origin(name) == "default":
+            try:
+                values[name] = Value(setting(name).parse(data[name]), origin)
+            except InvalidInput as error:
+                raise Corrupt(f"{name} of {origin}: {error.message}") from None
+    return replace(config, values=values)
 
 
 def mongo_url(config: Config, *, refetch: bool = False) -> str:

@@ -39,7 +39,7 @@ def list_(
     else:
         rows = [
             {"name": s.name, "value": _masked(s, v.value, reveal), "origin": v.origin, "help": s.help}
-            for s, v in connect.config().items()
+            for s, v in connect.in_force().items()
         ]
     console.show("config.list", rows, columns=["name", "value", *(["origin"] if show_origin else [])])
 
@@ -59,7 +59,7 @@ def get(
 
         value, origin = spec.setting(name, _cluster_settings(of))
     else:
-        config = connect.config()
+        config = connect.in_force() if name in settings.FROM_PLATFORM else connect.config()
         value, origin = config.get(name), config.origin(name)
     if value is None:
         raise NotFound(f"{name} is not set", hint=f"omegacli config set {name}=...")

@@ -101,7 +101,7 @@ def _runner() -> Answer:
 
 
 def _broker() -> Answer:
-    url = connect.config().get("OMEGA_BROKER")
+    url = connect.omega().renewed().get("OMEGA_BROKER")
     if not url:
         return SKIP, "no broker is configured", None
     from omegaml.runtime import broker
@@ -110,12 +110,11 @@ def _broker() -> Answer:
 
 
 def _workers() -> Answer:
-    config = connect.config()
-    if not config.get("OMEGA_BROKER"):
-        return SKIP, "no broker is configured", None
-    if config.get("OMEGA_RUNTIME") != "celery":
-        return SKIP, f"the runtime {config.get('OMEGA_RUNTIME')!r} takes no tasks to the broker", None
     om = connect.omega()
+    if not om.in_force.get("OMEGA_BROKER"):
+        return SKIP, "no broker is configured", None
+    if (runtime := om.in_force.get("OMEGA_RUNTIME")) != "celery":
+        return SKIP, f"the runtime {runtime!r} takes no tasks to the broker", None
     if not om.status()["mongodb"]["ok"]:
         return SKIP, "the database does not answer", None
     start = "omegacli runtime worker --label {}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,10 +45,11 @@ def init(
         raise Conflict(
             f"{file.path} holds the account {owner!r} already", hint="add --force, or --context NAME"
         )
+    found: dict[str, Any] = {}
     if not no_verify:
         from omegaml import rest
 
-        rest.fetch_config(url, userid, key, timeout=console.options.timeout or rest.TIMEOUT)
+        found = rest.fetch_config(url, userid, key, timeout=console.options.timeout or rest.TIMEOUT)
     data = {
         "path": str(file.path),
         "context": context,
@@ -64,10 +65,16 @@ def init(
     else:
         file.set_values(values)
         _step_back(file, content.get(settings.CURRENT))
-    settings.cache_path(context).unlink(missing_ok=True)
-    database = connect.config().values["OMEGA_MONGO_URL"]
+    config = connect.config()
+    if found:
+        rest.keep(config, found)
+    else:
+        settings.cache_path(context).unlink(missing_ok=True)
+    database = config.values["OMEGA_MONGO_URL"]
     if database.value:
-        console.warn(f"OMEGA_MONGO_URL of {database.origin} comes before the account's own database")
+        console.warn(
+            f"OMEGA_MONGO_URL of {database.origin} comes before the account's own database, and its runtime"
+        )
     console.show("init", data, text="")
     console.say(f"wrote the account {userid} to {file.path}")
 

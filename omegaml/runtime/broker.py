@@ -49,6 +49,7 @@ def parameters(url: str, timeout: float = TIMEOUT) -> Any:
     """
     parts = urlsplit(check_broker(url))
     found = pika.URLParameters(parts._replace(query="").geturl())
+    timeout = max(0.1, timeout)  # as none at all is no number of seconds here
     found.socket_timeout = found.blocked_connection_timeout = timeout
     found.stack_timeout = 1.5 * timeout
     found.client_properties = {"connection_name": "omegaml"}
@@ -164,7 +165,7 @@ def _queue(connection: Any, label: str) -> dict[str, Any]:
 def _connected(url: str, timeout: float) -> Iterator[Any]:
     """A connection while the block lasts; what goes wrong in it is one of our errors."""
     made = parameters(url, timeout)
-    made.heartbeat = max(2, int(timeout))  # a broker that stops meanwhile is noticed
+    made.heartbeat = int(min(max(2, timeout), 60))  # a broker that stops meanwhile is noticed
     try:
         connection = pika.BlockingConnection(made)
         try:

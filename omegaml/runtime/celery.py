@@ -8,13 +8,13 @@ database, as on the local target, and their message says no more than that there
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from omegaml.errors import InvalidInput, OmegaError, TimedOut, Unavailable
+from omegaml.errors import AuthFailed, InvalidInput, OmegaError, TimedOut, Unavailable
 from omegaml.runtime import actions, values
 from omegaml.runtime.base import DEFAULT, Promise, Task, error_from_doc
 from omegaml.runtime.broker import queues
@@ -25,6 +25,8 @@ from omegaml.runtime.tasks import cancelled
 
 if TYPE_CHECKING:
     from omegaml.omega import Omega
+
+T = TypeVar("T")
 
 LOOK = 1.0
 """Seconds between looks whether there still is a worker for a task that is waited for."""
@@ -40,18 +42,19 @@ class CeleryRuntime(LocalRuntime):
     """Hands all tasks to workers.
 
     Args:
-        broker: the URL; the setting OMEGA_BROKER where not given.
+        broker: the URL; the setting OMEGA_BROKER, which may be the account's, where not given.
         userid: the account whose tasks they are, where that is not who logs in at the broker.
     Raises: InvalidInput if there is no broker to be used.
     """
 
     def __init__(self, om: Omega, broker: str | None = None, userid: str | None = None) -> None:
         super().__init__(om)
-        url = broker or om.config.get("OMEGA_BROKER")
+        url = broker or om.in_force.get("OMEGA_BROKER")
         if not url:
             raise InvalidInput(
                 "the runtime 'celery' needs a broker", hint="omegacli config set OMEGA_BROKER=amqp://..."
             )
+        self._is_given = broker is not None
         self._url = str(url)
         self._userid = userid or unquote(urlsplit(self._url).username or "guest")
 
@@ -105,14 +108,25 @@ class CeleryRuntime(LocalRuntime):
     def queues(self) -> list[dict[str, Any]]:
         """Return `[{label, waiting, workers, queue}]`, as the broker counts."""
         labels = {DEFAULT, *self.tasks.labels()}
-        return queues(self._url, labels, self._timeout)
+        return self._logged_in(lambda: queues(self._url, labels, self._timeout))
 
     def require_runner(self, label: str = DEFAULT) -> None:
         """Raise Unavailable, naming the labels there are, unless a worker of that label is connected."""
         check_label(label)
-        self._caller.wait_ready(self._timeout)
+        self._logged_in(lambda: self._caller.wait_ready(self._timeout))
         if not self._caller.has_worker(label, self._timeout):
             raise self._nobody(label)
+
+    def _logged_in(self, do: Callable[[], T]) -> T:
+        """Do what needs a login, again where the account has got another password."""
+        try:
+            return do()
+        except AuthFailed:
+            url = self._url if self._is_given else self._om.renewed().get("OMEGA_BROKER")
+            if not url or url == self._url:
+                raise
+            self._url = str(url)
+            return do()
 
     def _nobody(self, label: str) -> Unavailable:
         labels: set[str] = set()

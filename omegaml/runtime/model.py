@@ -22,7 +22,7 @@ class Runtime:
 
     def __init__(self, om: Omega, carrier: Carrier | None = None, label: str = DEFAULT) -> None:
         self._om = om
-        self._runtime = carrier or connect(om, om.config.get("OMEGA_RUNTIME") or "local")
+        self._runtime = carrier or connect(om, om.in_force.get("OMEGA_RUNTIME") or "local")
         self.label = label
 
     def require(self, label: str) -> Runtime:

@@ -85,12 +85,16 @@ config_updated.connect(_addresses.forget)
 
 def client_settings(user: User, inside: bool = False) -> dict[str, Any]:
     """What a client of this account needs to know; `inside`: of a client in the cluster's own network."""
-    shown = _addresses.get()
+    shown, known = _addresses.get(), settings.CONFIGURATION
+    address = (inside and known.broker_server) or shown["BROKER_URL"]
+    broker = provision.broker_url(user, address)
+    runtime = {"OMEGA_RUNTIME": "celery"} if broker and known.web_broker_url else {}
     return {
         "OMEGA_USERID": user.username,
-        "OMEGA_RESTAPI_URL": settings.CONFIGURATION.url,
+        "OMEGA_RESTAPI_URL": known.url,
         "OMEGA_MONGO_URL": provision.mongo_url(user, None if inside else shown["MONGO_HOST"]),
-        "OMEGA_BROKER": provision.broker_url(user, shown["BROKER_URL"]),
+        "OMEGA_BROKER": broker,
+        **runtime,
         "OMEGA_MONGO_COLLECTION": names.setting("OMEGA_BUCKET").default,
         "OMEGA_CELERY_CONFIG": None,
     }

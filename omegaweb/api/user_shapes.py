@@ -51,6 +51,9 @@ class ClientSettings(serializers.Serializer):
     OMEGA_RESTAPI_URL = serializers.CharField()
     OMEGA_MONGO_URL = serializers.CharField()
     OMEGA_BROKER = serializers.CharField(allow_null=True)
+    OMEGA_RUNTIME = serializers.CharField(
+        required=False, help_text="celery where workers carry out the tasks; else left out."
+    )
     OMEGA_MONGO_COLLECTION = serializers.CharField()
     OMEGA_CELERY_CONFIG = serializers.JSONField(allow_null=True)
 

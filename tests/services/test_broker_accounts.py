@@ -8,7 +8,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import pandas as pd
 import pika
 import pytest
 import yaml
@@ -16,6 +18,9 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from sklearn.linear_model import LinearRegression
 
+import omegaml
+from omegaml import config
+from omegaml.config import ConfigFile
 from omegaml.errors import TaskFailed, Unavailable
 from omegaml.omega import Omega
 from omegaml.runtime import Task
@@ -25,6 +30,7 @@ from omegaml.runtime.logs import Logs
 from omegaml.runtime.messages import ASK, REPLIES, TASKS, WEB
 from omegaweb.provision import rabbitmq
 from tests.services.broker_platform import WorkerProcess, on_celery
+from tests.services.command_line import Cli
 from tests.services.runtime_processes import wait_for
 from tests.services.runtime_speakers import Speaker
 from tests.services.servers import RabbitMQ
@@ -45,6 +51,7 @@ def web(tmp_path_factory: pytest.TempPathFactory, broker: RabbitMQ) -> Iterator[
     rabbitmq.ensure_topology(broker.admin_url)
     rabbitmq.ensure_service(broker.admin_url, WEB, "pw")
     addresses = {"broker_url": f"amqp://127.0.0.1:{broker.port}", "broker_admin_url": broker.admin_url}
+    addresses["broker_server"] = f"amqp://localhost:{broker.port}"
     addresses["web_broker_url"] = f"amqp://{WEB}:pw@127.0.0.1:{broker.port}"
     with running(tmp_path_factory.mktemp("web"), **addresses) as platform:
         yield platform
@@ -143,6 +150,62 @@ def test_rest_asks_and_trains_by_the_same_worker(anns: Omega, ann: Person) -> No
     task = ann.call("GET", later.headers["Location"].partition("/api/v1/")[2] + "?wait=30").json()
     assert task["status"] == "done" and task["result"] == pytest.approx([15.0])
     assert ann.call("POST", "model/nobody/predict/", json={"data": [[5.0]]}).status_code == 404
+
+
+@pytest.fixture
+def cli(ann: Person, worker: WorkerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """The shell after `init`, and nothing else."""
+    monkeypatch.setenv("OMEGA_HOME", str(tmp_path))
+    cli = Cli("", tmp_path)
+    cli.ok("init", "--userid", ann.userid, "--apikey", ann.key, "--url", ann.web.url)
+    return cli
+
+
+def test_after_init_tasks_go_to_the_workers_with_nothing_else_set(
+    cli: Cli, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"OMEGA_MONGO_URL", "OMEGA_BROKER", "OMEGA_RUNTIME"}
+    assert not given & set(ConfigFile(cli.folder / "config.yml").read())
+    shown = {row["name"]: row for row in cli.data("config", "list", "--show-origin")}
+    assert {shown[name]["origin"] for name in given} == {f"account {ann.userid} at {ann.web.url}"}
+    assert (shown["OMEGA_RUNTIME"]["value"], shown["OMEGA_BROKER"]["value"]) == ("celery", "***")
+    monkeypatch.setattr(omegaml, "_default", None)
+    om = omegaml.setup()
+    wait_for(lambda: has_worker(om))
+    om.models.put(LinearRegression().fit([[1.0], [2.0]], [2.0, 4.0]), "m")
+    om.datasets.put(pd.DataFrame({"x": [5.0]}), "x")
+    assert om.runtime.model("m").predict("x")[0] == pytest.approx(10.0)
+    assert om.runtime.ping()["pid"] != os.getpid()
+    assert cli.data("models", "predict", "m", "x") == pytest.approx([10.0])
+    assert {row["status"] for row in cli.data("doctor", "--only", "broker,workers")} == {"ok"}
+
+
+def test_the_environment_and_arguments_come_before_what_the_platform_says(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Omega(config.load(OMEGA_RUNTIME="local")).runtime.ping()["pid"] == os.getpid()
+    monkeypatch.setenv("OMEGA_RUNTIME", "local")
+    assert cli.ok("config", "get", "OMEGA_RUNTIME", "--show-origin") == "local\tenvironment OMEGA_RUNTIME\n"
+    assert Omega().runtime.ping()["pid"] == os.getpid()
+
+
+def test_a_client_with_yesterdays_password_of_the_broker_asks_for_todays(
+    cli: Cli, ann: Person, web: WebPlatform
+) -> None:
+    om = Omega()
+    wait_for(lambda: has_worker(om))
+    before = om.in_force.get("OMEGA_BROKER")
+    web.python(f"from omegaweb import provision; provision.rotate(User.objects.get(username='{ann.userid}'))")
+    wait_for(lambda: caller(before).away())
+    om.runtime.require_runner()
+    assert om.in_force.get("OMEGA_BROKER") == ann.settings["OMEGA_BROKER"] != before
+
+
+def test_settings_for_inside_the_cluster_name_its_own_broker(ann: Person, web: WebPlatform) -> None:
+    boss = web.person(role="admin")
+    for view, host in (("0", "127.0.0.1"), ("1", "localhost")):
+        answer = boss.get(f"config/?user={ann.userid}&view={view}").json()["objects"][0]["data"]
+        assert (urlsplit(answer["OMEGA_BROKER"]).hostname, answer["OMEGA_RUNTIME"]) == (host, "celery")
 
 
 def test_a_hostile_model_finds_nothing_of_another_or_of_a_service(

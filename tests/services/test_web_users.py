@@ -320,6 +320,7 @@ class Shell:
 def test_init_completes_and_data_goes_in_and_out_by_the_fetched_url(ann: Person, tmp_path: Path) -> None:
     shell = Shell(ann, tmp_path).init()
     assert "OMEGA_MONGO_URL" not in ConfigFile(shell.config).read()
+    assert "OMEGA_RUNTIME" not in ann.settings  # there are no workers
     (tmp_path / "t.csv").write_text("a,b\n1,x\n2,y\n")
     shell.ok("datasets", "put", "t.csv", "sales")
     assert [row["name"] for row in shell.data("datasets", "list")] == ["sales"]

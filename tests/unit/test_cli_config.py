@@ -198,6 +198,28 @@ def test_init_refuses_what_no_account_has(env: dict[str, str], words: list[str])
     assert done.returncode == 2 and not config_of(env).exists()
 
 
+def test_what_the_platform_says_is_shown_with_its_origin(env: dict[str, str], server: str) -> None:
+    assert run(env, "init", "--userid", "ada", "--apikey", KEY, "--url", server).returncode == 0
+    shown = run(env, "config", "get", "OMEGA_BROKER", "--show-origin").stdout
+    assert shown == f"amqp://ada:pw@127.0.0.1:5672/%2F\taccount ada at {server}\n"
+    assert Recorded.asked == 1  # by init
+    cache = next((Path(env["OMEGA_HOME"]) / "cache").iterdir())
+    cache.unlink()
+    done = run({**env, "OMEGA_RESTAPI_URL": "http://127.0.0.1:1"}, "config", "list", "--show-origin")
+    assert done.returncode == 0 and "account ada at" not in done.stdout
+    assert "warning: what is the account's is not known: nothing answers at" in done.stderr
+
+
+def test_a_broker_that_cannot_be_is_the_platforms_fault(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMEGA_HOME", str(tmp_path))
+    Recorded.body = json.dumps({"objects": [{"data": {"OMEGA_BROKER": "http://ada:s3ntinel@h"}}]}).encode()
+    with pytest.raises(Corrupt, match="OMEGA_BROKER of account ada at") as caught:
+        rest.completed(load(OMEGA_RESTAPI_URL=server, OMEGA_USERID="ada", OMEGA_APIKEY=KEY))
+    assert "s3ntinel" not in str(caught.value)
+
+
 def test_init_asks_nobody_where_nobody_is(env: dict[str, str]) -> None:
     assert run(env, "init", "--no-verify", "--userid", "ada", "--url", "http://h:1").returncode == 3
 
