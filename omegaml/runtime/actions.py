@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from omegaml.errors import InvalidInput, Mismatch, NotStorable, OmegaError
 from omegaml.mongo import translated
-from omegaml.runtime import estimators, timing, training, values
+from omegaml.runtime import estimators, gridsearch, timing, training, values
 from omegaml.runtime.base import Task, error_to_doc
 from omegaml.runtime.inputs import check_types, features, target
 from omegaml.runtime.loaded import MODELS
@@ -33,13 +33,18 @@ TEMPORARY = ".temp/"
 class Action:
     """One word a task may use.
 
-    `run(om, task, x, y, params)` does it; `idempotent` says whether doing it twice is the same as once, so
-    that a task whose runner died may be repeated; `store` is the store of the objects it acts on;
-    `in_child` keeps it out of the process of whoever asks.
+    Attributes:
+        run: does it: `run(om, task, x, y, params)`.
+        idempotent: doing the same task twice is as doing it once, so one whose runner died may be repeated.
+        changes: it changes what is stored and may take long, so it is kept as a document also where its
+            caller waits, and many are not done in parallel.
+        store: the store of the objects it acts on.
+        in_child: it is kept out of the process of whoever asks.
     """
 
     run: Callable[[Omega, Task, Any, Any, dict[str, Any]], Any]
     idempotent: bool = True
+    changes: bool = False
     store: str = "models"
     in_child: bool = False
 
@@ -135,6 +140,11 @@ def is_idempotent(task: Task) -> bool:
     return task.action in ACTIONS and ACTIONS[task.action].idempotent
 
 
+def changes(task: Task) -> bool:
+    """Tell whether a task changes what is stored."""
+    return task.action not in ACTIONS or ACTIONS[task.action].changes
+
+
 def needs_child(task: Task) -> bool:
     """Tell whether a task must not be carried out in the process of whoever asks."""
     return task.action in ACTIONS and ACTIONS[task.action].in_child
@@ -202,16 +212,17 @@ def _notify(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> di
 
 
 ACTIONS: dict[str, Action] = {
-    "fit": Action(training.fit, idempotent=False),
-    "partial_fit": Action(training.partial_fit, idempotent=False),
+    "fit": Action(training.fit, changes=True),
+    "partial_fit": Action(training.partial_fit, changes=True),
     "predict": Action(_ask),
     "predict_proba": Action(_ask),
     "decision_function": Action(_ask),
     "score": Action(_ask),
     "transform": Action(_ask),
-    "gridsearch": Action(training.gridsearch, idempotent=False),
-    "create": Action(estimators.create, idempotent=False),
+    "gridsearch": Action(gridsearch.gridsearch, changes=True),
+    "try": Action(gridsearch.attempt),
+    "create": Action(estimators.create, idempotent=False, changes=True),
     "ping": Action(_ping),
-    "run": Action(_run_notebook, idempotent=False, store="jobs", in_child=True),
+    "run": Action(_run_notebook, idempotent=False, changes=True, store="jobs", in_child=True),
     "notify": Action(_notify, store="jobs", in_child=True),
 }

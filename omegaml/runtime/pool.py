@@ -34,7 +34,8 @@ class Pool:
 
     def __init__(self, om: Omega, processes: int | None = None) -> None:
         self._om = om
-        self._children = [Child(om.mongo_url, om.bucket) for _ in range(processes or os.cpu_count() or 1)]
+        count = processes or os.cpu_count() or 1
+        self._children = [Child(om.mongo_url, om.bucket, of=count) for _ in range(count)]
         self._free: queue.LifoQueue[Child] = queue.LifoQueue()
         for child in self._children:
             self._free.put(child)

@@ -31,7 +31,7 @@ class Slots:
         self._free = count
         self._idle: list[Child] = []  # the one used last is the last
         self._busy: list[Child] = []
-        self._spare: subprocess.Popen[bytes] | None = spawn(is_closed=True) if shared else None
+        self._spare: subprocess.Popen[bytes] | None = spawn(is_closed=True, of=self.count) if shared else None
 
     def start(self, account: Account) -> None:
         """Start all children for one account, so that its first tasks need not wait for them."""
@@ -64,12 +64,14 @@ class Slots:
             else:
                 if len(self._idle) + len(self._busy) >= self.count:
                     old = self._idle.pop(0)
-                child = Child(account.url, account.om.bucket, self._shared, self._spare, self._limits)
+                child = Child(
+                    account.url, account.om.bucket, self._shared, self._spare, self._limits, self.count
+                )
                 self._spare = None
                 if self._shared:
                     # where no process is to be had now the child says so, when it is started
                     with suppress(OSError):
-                        self._spare = spawn(is_closed=True)
+                        self._spare = spawn(is_closed=True, of=self.count)
             self._busy.append(child)
         if old is not None:
             old.close()

@@ -43,6 +43,21 @@ class Sleeper(BaseEstimator):
         return np.asarray(X)[:, 0]
 
 
+class Slow(BaseEstimator):
+    """Takes `pause` seconds to be fitted, and the longer the better."""
+
+    def __init__(self, pause: float = 0.0) -> None:
+        self.pause = pause
+
+    def fit(self, X: Any, y: Any = None) -> Slow:
+        time.sleep(self.pause)
+        self.fitted_ = True
+        return self
+
+    def score(self, X: Any, y: Any = None) -> float:
+        return self.pause
+
+
 class Parent(BaseEstimator):
     """Leaves a process that holds its files open, and is killed; its answer is that process's id."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import pandas as pd
 import pytest
 import yaml
 from pymongo import MongoClient
+from sklearn.datasets import load_iris
+from sklearn.linear_model import SGDClassifier
 
 from omegaml.errors import ConfigInvalid, TaskFailed, Unavailable
 from omegaml.omega import Omega
@@ -27,6 +31,7 @@ from tests.services.runtime_models import Giver, Raiser, Sleeper
 from tests.services.runtime_processes import (
     OneDatabase,
     RunnerProcess,
+    children_of,
     in_another_process,
     runner,
     start_runner,
@@ -154,33 +159,54 @@ def test_a_runner_told_to_stop_while_it_looks_at_its_events_does_not_hang(
 
 def test_a_task_not_done_when_the_runner_must_stop_is_given_back_or_lost(om: Any, start_runner: Any) -> None:
     om.models.put(Sleeper(), "sleeper")
-    runner = start_runner("--slots", "2", "--drain", "0.2")
+    om.jobs.create("import time; time.sleep(30)", "sleeper")
+    runner = start_runner("--slots", "3", "--drain", "0.2")
     asked = om.runtime.model("sleeper").predict([[3.0]], async_=True)
-    trained = om.runtime.model("sleeper").fit([[30.0]], async_=True)
-    wait_for(lambda: (asked.status, trained.status) == ("running", "running"))
+    trained = om.runtime.model("sleeper").fit([[3.0]], async_=True)
+    run = om.runtime.job("sleeper").run(async_=True)
+    wait_for(lambda: {one.status for one in (asked, trained, run)} == {"running"})
     assert runner.stop() == 0
-    assert asked.status == "queued"
+    assert (asked.status, trained.status) == ("queued", "queued")
     with pytest.raises(TaskFailed, match="lost"):
-        trained.get(1)
+        run.get(1)
     start_runner()
-    assert asked.get(60).tolist() == [3.0]
+    assert asked.get(60).tolist() == [3.0] and trained.get(60)["version"] == 2
 
 
 def test_tasks_of_a_killed_runner_are_repeated_once_at_most(om: Any, start_runner: Any) -> None:
     om.models.put(Sleeper(), "sleeper")
-    runner = start_runner("--slots", "2")
+    om.jobs.create("import time; time.sleep(30)", "sleeper")
+    runner = start_runner("--slots", "3")
     asked = om.runtime.model("sleeper").predict([[3.0]], async_=True)
-    trained = om.runtime.model("sleeper").fit([[30.0]], async_=True)
-    wait_for(lambda: (asked.status, trained.status) == ("running", "running"))
+    trained = om.runtime.model("sleeper").fit([[3.0]], async_=True)
+    run = om.runtime.job("sleeper").run(async_=True)
+    wait_for(lambda: {one.status for one in (asked, trained, run)} == {"running"})
     runner.kill()
     long_ago(om)
     assert om.runtime.status()["runners"] == []
     start_runner()
-    assert asked.get(60).tolist() == [3.0]
+    assert asked.get(60).tolist() == [3.0] and trained.get(60)["version"] == 2
     with pytest.raises(TaskFailed, match="lost"):
-        trained.get(60)
-    assert trained.status == "lost"
-    assert om.models.metadata("sleeper").version == 1
+        run.get(60)
+    assert run.status == "lost" and om.runtime.job("sleeper").runs()[0].status == "lost"
+    assert om.models.metadata("sleeper").version == 2
+
+
+@pytest.mark.parametrize("action", ["fit", "partial_fit", "gridsearch"])
+def test_training_that_is_carried_out_twice_makes_one_version(om: Any, action: str) -> None:
+    om.datasets.put(load_iris(as_frame=True).frame, "iris")
+    om.models.put(SGDClassifier(random_state=1), "m")
+    kwargs: dict[str, Any] = {"parameters": {"alpha": [0.1, 1.0]}} if action == "gridsearch" else {}
+    kwargs |= {"classes": [0, 1, 2]} if action == "partial_fit" else {}
+    task = Task(action, "models", "m", ["iris[^target]", "iris[target]"], kwargs)
+    first = om.runtime.run(task).get()
+    om.models.put(om.models.get("m"), "m")  # somebody else goes on meanwhile
+    assert om.runtime.run(task).get() == first
+    assert om.models.metadata("m").version == 3
+    with ThreadPoolExecutor(4) as threads:
+        again = Task(action, "models", "m", ["iris[^target]", "iris[target]"], kwargs)
+        answers = list(threads.map(lambda _: om.runtime.run(again).get(), range(4)))
+    assert all(answer == answers[0] for answer in answers) and om.models.metadata("m").version == 4
 
 
 def test_two_runners_share_the_tasks_and_do_each_once(om: Any, fitted: Any, start_runner: Any) -> None:
@@ -237,7 +263,7 @@ def test_a_task_of_a_killed_runner_is_not_running_for_ever_though_none_follows(
     wait_for(lambda: (asked.status, trained.status) == ("running", "running"))
     runner.kill()
     long_ago(om)
-    assert om.runtime.promise(trained.id).status == "lost"
+    assert om.runtime.promise(trained.id).status == "queued"
     assert om.runtime.promise(asked.id).status == "queued"
     with pytest.raises(Unavailable, match="no runner") as caught:
         om.runtime.result(asked.id, 60)
@@ -338,3 +364,14 @@ def test_a_runner_and_its_tasks_outlive_a_restart_of_the_database(tmp_path: Path
             one.process.kill()
         database.kill()
         database.wait(30)
+
+
+@pytest.mark.parametrize(("given", "threads"), [({}, "1"), ({"OMP_NUM_THREADS": "7"}, "7")])
+def test_children_share_the_processors(
+    om: Any, start_runner: Any, given: dict[str, str], threads: str
+) -> None:
+    runner = start_runner("--slots", str(os.cpu_count()), **given)
+    found = wait_for(lambda: children_of(runner.process.pid))
+    environments = [Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in found]
+    assert all(f"OMP_NUM_THREADS={threads}".encode() in each for each in environments)
+    assert all(b"OPENBLAS_NUM_THREADS=1" in each for each in environments)

@@ -1,0 +1,82 @@
+"""Sharing out one task among those workers that are free.
+
+Whoever carries out the task does a share himself, then those that nobody has begun, and waits for the others:
+so it comes to an end also where all are busy, and two of them never wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from omegaml.errors import OmegaError
+from omegaml.runtime.base import DEFAULT, Task
+
+if TYPE_CHECKING:
+    from omegaml.omega import Omega
+
+EACH = 2
+"""Shares for each slot: who is fast does more of them."""
+
+
+class Shares:
+    """The parts of a task that is made of `count` equal ones.
+
+    Attributes:
+        numbers: of the parts of each share. Neighbours are in different ones, as they take alike long.
+    """
+
+    def __init__(self, om: Omega, task: Task, count: int) -> None:
+        self._om = om
+        self._task = task
+        shares = max(1, min(count, EACH * self._slots()))
+        self.numbers = [range(first, count, shares) for first in range(shares)]
+
+    def done(self, action: str, do: Callable[[Sequence[int]], Any]) -> list[Any]:
+        """Return what `do` returns for the numbers of each share; others do `action` with `numbers` for it.
+
+        Raises: the first error of any of them; the others are stopped then.
+        """
+        if len(self.numbers) == 1:
+            return [do(self.numbers[0])]
+        from omegaml.runtime.local import StoredPromise
+        from omegaml.runtime.tasks import Tasks
+
+        tasks = Tasks(self._om.db, self._om.mongo_url)
+        asked = {n: self._asked(action, numbers) for n, numbers in enumerate(self.numbers) if n}
+        try:
+            for task in asked.values():
+                tasks.add(task, repeatable=True)
+            answers = {0: do(self.numbers[0])}
+            for n, task in reversed(asked.items()):
+                if tasks.withdraw(task.id):
+                    answers[n] = do(self.numbers[n])
+            for n, task in asked.items():
+                if n not in answers:
+                    answers[n] = StoredPromise(self._om, tasks, task.id, has_runner=lambda: True).get()
+            return [answers[n] for n in range(len(self.numbers))]
+        except BaseException:
+            for task in asked.values():
+                with suppress(OmegaError):
+                    if not tasks.withdraw(task.id):
+                        tasks.cancel(task.id)
+            raise
+
+    def _asked(self, action: str, numbers: Sequence[int]) -> Task:
+        task = self._task
+        kwargs = {**task.kwargs, "numbers": list(numbers)}
+        about: dict[str, Any] = {"bucket": self._om.bucket, "limit": task.limit, "label": task.label}
+        return Task(action, task.store, task.name, task.args, kwargs, **about)
+
+    def _slots(self) -> int:
+        """How many tasks are carried out at a time; 0 where no other finds what this one needs."""
+        from omegaml.runtime.tasks import Tasks
+
+        store = self._om.datasets
+        if not all(map(store.exists, self._task.temporary)):  # values that only this process has
+            return 0
+        runners = Tasks(self._om.db, self._om.mongo_url).runners()
+        label = self._task.label
+        slots = [r.get("slots") or 1 for r in runners if label in (r.get("labels") or (DEFAULT,))]
+        return sum(slots)
