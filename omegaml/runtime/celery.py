@@ -71,7 +71,7 @@ class CeleryRuntime(LocalRuntime):
 
         Raises: Unavailable (no broker within OMEGA_TIMEOUT seconds, or no worker of the task's label).
         """
-        if not actions.is_idempotent(task):
+        if actions.changes(task):
             return self.enqueue(task)
         text = task.to_json()
         self.require_runner(task.label)

@@ -249,7 +249,7 @@ class RuntimeModel:
 
         Raises: the first error; no result of the others is returned then.
         """
-        if action in actions.ACTIONS and not actions.ACTIONS[action].idempotent:
+        if action in actions.ACTIONS and actions.ACTIONS[action].changes:
             raise InvalidInput(f"{action} changes the model, so it cannot be done in parallel")
         if "result" in params:
             raise InvalidInput(

@@ -170,7 +170,7 @@ class Worker(Service):
             if is_unwanted:
                 actions.drop(actions.scope(account.om, task.bucket), task.temporary)
                 return None
-            if not actions.is_idempotent(task):
+            if actions.changes(task):
                 raise InvalidInput(f"{task.what} is not answered by a message", hint="enqueue it")
             if times >= DELIVERIES:  # the broker would throw it away the next time, and tell nobody
                 raise TaskFailed(
