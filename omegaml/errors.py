@@ -3,7 +3,8 @@
     OmegaError
     ├── InvalidInput          2  400   the caller's argument, file or name cannot be used
     │   ├── NotStorable       2  400   a value that no format keeps exactly, so it is refused
-    │   └── Mismatch          2  422   data that does not fit the model or the dataset it is meant for
+    │   ├── Mismatch          2  422   data that does not fit the model or the dataset it is meant for
+    │   └── Untrusted         2  400   a model of unknown origin that is not loaded, as it could run code
     ├── NotFound              4  404
     ├── Conflict              5  409   the name is taken, or somebody else changed the object meanwhile
     │   ├── Busy              5  409   many writers change the object at once
@@ -69,6 +70,10 @@ class Mismatch(InvalidInput):
     """Data that does not fit the model or the dataset it is meant for."""
 
     http_status = 422
+
+
+class Untrusted(InvalidInput):
+    """A model of unknown origin that could run its maker's code if it were loaded; it is not."""
 
 
 class NotFound(OmegaError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from omegaml import filtervalues
-from omegaml.errors import Forbidden, InvalidInput, NotFound, NotStorable, Unavailable
+from omegaml.errors import Forbidden, InvalidInput, NotFound, NotStorable, Unavailable, Untrusted
 from omegaml.metadata import Metadata
 from omegaml.store import Store
 from omegaml.store.names import VERBS, is_shared
@@ -154,6 +154,15 @@ class Shared(Store):
     def __init__(self, db: Any, bucket: str, prefix: str, config: Config) -> None:
         super().__init__(db, bucket, prefix)
         self.remote = Remote(config, bucket, self.noun)
+
+    def get(self, name: str, **how: Any) -> Any:
+        """As of a store. Raises Untrusted for a model that somebody else shares: it stays where it runs."""
+        if is_shared(name):
+            raise Untrusted(
+                f"{self.noun} {name!r} is code of its owner's, which is not run here",
+                hint=f"ask it: om.runtime.model({name!r}).predict(X); or ask its owner for a skops file",
+            )
+        return super().get(name, **how)
 
     def grant(self, name: str, userid: str, right: str = "read") -> dict[str, Any]:
         """Let another account read an object, or also write it (`right="write"`, datasets only).

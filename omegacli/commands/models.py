@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from omegacli import answers, connect, console, literals, sharing, transfer
-from omegaml.errors import Conflict, InvalidInput, NotFound, NotStorable, OmegaError, Unavailable
+from omegaml.errors import Conflict, InvalidInput, NotFound, NotStorable, OmegaError, Unavailable, Untrusted
 
 if TYPE_CHECKING:
     from omegaml.metadata import Metadata
@@ -60,7 +60,8 @@ def put(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="FILE|CLASS", help="A joblib or pickle file of your own, or a class as sklearn.svm.SVC."
+            metavar="FILE|CLASS",
+            help="A skops file, a joblib or pickle file of your own, or a class as sklearn.svm.SVC.",
         ),
     ],
     name: Own,
@@ -69,19 +70,23 @@ def put(
         bool, typer.Option("--replace", help="Store it as the next version of an existing model.")
     ] = False,
     tag: Annotated[str | None, typer.Option("--tag", help="Name this version.")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the code that is in a joblib or pickle FILE: it is your own.")
+    ] = False,
 ) -> None:
     """Store a model as NAME: one from a file, or a new one of CLASS made with --param.
 
-    A pickle file runs code when it is loaded: give only files that you trust.
+    Loading a joblib or pickle file runs code that is in it, so that takes --trust. A skops file says what it
+    is made of, and is refused unless all of that is known to be harmless: have others send those.
     """
     store = connect.omega().models
     if not replace and store.exists(name):
         raise Conflict(f"there is a model {name!r} already", hint="add --replace to store the next version")
-    model = _model(source, literals.pairs(param, "--param"))
+    model, format = _model(source, literals.pairs(param, "--param"), trust)
     if console.options.dry_run:
         console.plan("models.put", f"store a {type(model).__name__} as {name}", name=name, tag=tag)
         return
-    meta = store.put(model, name, replace=replace, tag=tag)
+    meta = store.put(model, name, replace=replace, tag=tag, format=format)
     console.show("models.put", meta.to_dict(), text="")
     console.say(f"stored {name}, version {meta.version}")
 
@@ -89,17 +94,26 @@ def put(
 @app.command()
 def get(
     name: Name,
-    file: Annotated[str, typer.Argument(metavar="PATH|-", help="File to write, in joblib's format.")],
+    file: Annotated[
+        str, typer.Argument(metavar="PATH|-", help="File to write: skops' format for x.skops, else joblib's.")
+    ],
     version: Annotated[str | None, typer.Option("--version", help="A version's number or tag.")] = None,
 ) -> None:
-    """Write model NAME to a file that joblib.load reads."""
-    import joblib
+    """Write model NAME to a file that joblib.load reads, or skops.io.load."""
+    from omegaml.backends import skops
 
     model = connect.omega().models.get(name, version=_version(version))
     if file == "-":
         console.check_bytes(name)
-    with transfer.target(file) as stream:
-        joblib.dump(model, stream)
+    if file.endswith(".skops"):
+        data = skops.SkopsBackend().encode(model).read()
+        with transfer.target(file) as stream:
+            stream.write(data)
+    else:
+        import joblib
+
+        with transfer.target(file) as stream:
+            joblib.dump(model, stream)
     if file != "-":
         console.show("models.get", {"name": name, "path": file}, text="")
         console.say(f"wrote {file}")
@@ -356,16 +370,15 @@ def _version(text: str | None) -> Any:
     return int(text) if text is not None and text.isdecimal() else text
 
 
-def _model(source: str, params: dict[str, Any]) -> Any:
+def _model(source: str, params: dict[str, Any], trust: bool) -> tuple[Any, str | None]:
+    """The model, and the format to store it in if that is not the usual one."""
     file = Path(source).expanduser()
     if file.is_dir():
-        raise InvalidInput(
-            f"{source} is a folder and a file is expected", hint="give a joblib or pickle file"
-        )
+        raise InvalidInput(f"{source} is a folder and a file is expected", hint="give a skops or joblib file")
     if file.exists():
         if params:
             raise InvalidInput("--param is for a class", hint="leave --param out")
-        return _load(file)
+        return _load(file, trust)
     module, dot, attribute = source.rpartition(".")
     if not dot or not all(part.isidentifier() for part in source.split(".")):
         raise InvalidInput(f"there is no file {source}", hint="give a file, or a class as sklearn.svm.SVC")
@@ -379,7 +392,7 @@ def _model(source: str, params: dict[str, Any]) -> Any:
         raise InvalidInput(f"{module} has no {attribute}", hint="check the name of the class") from None
     except (TypeError, ValueError) as e:
         raise InvalidInput(f"{source} cannot be made with these --param: {e}") from None
-    return _checked(model, source)
+    return _checked(model, source), None
 
 
 def _checked(model: Any, source: str) -> Any:
@@ -391,17 +404,33 @@ def _checked(model: Any, source: str) -> Any:
     return model
 
 
-def _load(file: Path) -> Any:
+def _load(file: Path, trust: bool) -> tuple[Any, str | None]:
+    from omegaml.backends import modelfile, skops
+
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(modelfile.HEAD)
+            if modelfile.kind_of(head) == "sklearn.skops":
+                return _checked(skops.load(head + stream.read()), str(file)), "skops"
+    except OSError as e:
+        raise InvalidInput(f"{file} cannot be read: {e.strerror}") from None
+    if not head:
+        raise InvalidInput(f"{file} is empty", hint="give a skops or joblib file")
+    if not trust:
+        raise Untrusted(
+            f"{file} is no skops file, and loading any other runs the code that is in it",
+            hint="is it your own? add --trust; others' models: have them send what skops.io.dump writes",
+        )
+    return _unpickled(file), None
+
+
+def _unpickled(file: Path) -> Any:
     import joblib
 
-    if not file.stat().st_size:
-        raise InvalidInput(f"{file} is empty", hint="give a joblib or pickle file")
     try:
         return _checked(joblib.load(file), str(file))
     except OmegaError:
         raise
-    except PermissionError as e:
-        raise InvalidInput(f"{file} cannot be read: {e.strerror}") from None
     except ImportError as e:
         raise NotStorable(
             f"{file} needs a package that is not installed: {e}", hint="install it and try again"

@@ -55,6 +55,7 @@ TABLE: dict[str, tuple[Entry, ...]] = {
     "models/": (
         Entry("model.joblib", "zstd", "omegaml.backends.models:ModelBackend"),
         Entry("sklearn.joblib", "joblib", "omegaml.backends.models:SklearnJoblibBackend"),
+        Entry("sklearn.skops", "skops", "omegaml.backends.skops:SkopsBackend"),
     ),
     "jobs/": (Entry("script.ipynb", "notebook", "omegaml.backends.notebooks:NotebookBackend"), _FILE),
     "scripts/": (_FILE,),

@@ -1,4 +1,4 @@
-"""What can be told of the file of a model without unpickling it, which would run what is in it."""
+"""What can be told of the file of a model without loading it, which could run what is in it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import bz2
 import gzip
 import lzma
 import pickletools
+import re
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from omegaml.errors import InvalidInput
+from omegaml.backends import skops
+from omegaml.errors import Corrupt, InvalidInput
 
 HEAD = 64 * 1024
 """Bytes from the beginning of a file that `inspect` wants."""
@@ -26,15 +28,26 @@ _COMPRESSED: tuple[tuple[bytes, Callable[[], Any]], ...] = (
 )
 _PICKLE = b"\x80"
 _NEWEST = 5
+# the name of the first file in an archive that skops.io.dump has written, after 30 bytes of other things
+_SKOPS = re.compile(rb"(?s)PK\x03\x04.{26}(schema\.json|[0-9a-f-]+\.(npy|npz|bin))")
+
+
+def kind_of(head: bytes) -> str:
+    """Return the kind of model that a file holds, by its first bytes: skops' or that of joblib and pickle."""
+    return "sklearn.skops" if _SKOPS.match(head) else "sklearn.joblib"
 
 
 def inspect(head: bytes) -> dict[str, Any]:
-    """Return `{module, class}` of the model in a file that joblib or pickle wrote, as far as that is clear.
+    """Return `{module, class}` of the model in a file of skops, joblib or pickle, as far as that is clear.
 
     Args:
         head: the first bytes of the file.
     Raises: InvalidInput if it is no such file.
     """
+    if kind_of(head) == "sklearn.skops":
+        with suppress(Corrupt):  # unless it is small, only the head is here
+            return skops.about(head)
+        return {}
     data = head
     for magic, decompressor in _COMPRESSED:
         if head.startswith(magic):
@@ -42,7 +55,7 @@ def inspect(head: bytes) -> dict[str, Any]:
                 data = decompressor().decompress(head)
             break
     if len(data) < 4 or not data.startswith(_PICKLE) or not 2 <= data[1] <= _NEWEST:
-        raise InvalidInput("this is no file of a model", hint="send what joblib.dump(model, file) writes")
+        raise InvalidInput("this is no file of a model", hint="send what skops.io.dump or joblib.dump writes")
     return _class_in(data)
 
 

@@ -32,7 +32,8 @@ def never_load() -> None:
     _may_load = False
 
 
-def _check_loading() -> None:
+def check_loading() -> None:
+    """Raise InvalidInput where no model may be loaded."""
     if not _may_load:
         raise InvalidInput("models are not loaded here", hint="ask the model, which a runner loads")
 
@@ -62,7 +63,7 @@ class ModelBackend:
 
     def decode(self, payload: Blob, format: int) -> Any:
         """Raises Corrupt, or OmegaError naming the package that is missing here."""
-        _check_loading()
+        check_loading()
         import pyarrow as pa
 
         meta = payload.meta
@@ -91,7 +92,7 @@ class SklearnJoblibBackend:
         return Blob(data, {"_om_backend_version": "1", "model": describe(obj)}, data.nbytes)
 
     def decode(self, payload: Blob, format: int) -> Any:
-        _check_loading()
+        check_loading()
         data = payload.read()
         if bytes(data[:4]) == b"PK\x03\x04":
             raise InvalidInput(

@@ -36,7 +36,10 @@ QUEUE = 8
 #: Chunks fetched at once: of a longer answer most time goes into memory that is fresh each time.
 FETCH = 2
 
-_EXTENSIONS = {"sklearn.joblib": "omm", "model.joblib": "omm", "ndarray.bin": "np", "python.file": "file"}
+_EXTENSIONS = {
+    **{"sklearn.joblib": "omm", "model.joblib": "omm", "sklearn.skops": "omm"},
+    **{"ndarray.bin": "np", "python.file": "file"},
+}
 
 
 class BlobStorage:

@@ -253,7 +253,7 @@ def test_a_model_is_stored_trained_and_asked(cli: Cli) -> None:
     cli.ok("models", "promote", "m", "2", "live")
     assert cli.data("models", "predict", "m@live", "xy[x]")
     cli.ok("models", "get", "m", "m.joblib")
-    cli.ok("models", "put", "m.joblib", "n")
+    cli.ok("models", "put", "m.joblib", "n", "--trust")
     assert [row["name"] for row in cli.data("models", "list")] == ["m", "n"]
     assert cli.data("models", "show", "m")["version"] == 2
     cli.ok("models", "drop", "n", "-y")

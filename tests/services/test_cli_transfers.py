@@ -248,7 +248,7 @@ def test_what_is_no_model_is_refused(cli: Cli) -> None:
     joblib = pytest.importorskip("joblib")
     joblib.dump([1, 2], cli.folder / "list.joblib")
     for source in ("builtins.dict", "list.joblib", "os.system", "no.such.Class", "nowhere"):
-        code, text = cli.error("models", "put", source, "m")
+        code, text = cli.error("models", "put", source, "m", "--trust")
         assert code == 2 and source.split(".")[0] in text, text
     assert cli.data("models", "list") == []
 

@@ -36,6 +36,7 @@ ONLY_IN = {
     "celery": ["omegaml.runtime.celery", "omegaml.runtime.worker"],
     "pika": ["omegaml.runtime.broker", "omegaml.runtime.caller"],
     "requests": ["omegaml.rest"],
+    "skops": ["omegaml.backends.skops"],
     "docker": ["omegacli.deploy.images", "omegacli.deploy.compose"],
     "kubernetes": ["omegacli.deploy.k8s"],
     "jinja2": ["omegacli.deploy.render"],
@@ -48,7 +49,7 @@ ONLY_IN = {
 # each costs tens to hundreds of milliseconds, which every command would pay
 SLOW = [
     *("celery", "docker", "jinja2", "kubernetes", "numpy", "pandas", "polars", "pyarrow", "pymongo"),
-    *("requests", "rich", "sklearn"),
+    *("requests", "rich", "sklearn", "skops"),
 ]
 
 

@@ -164,5 +164,6 @@ SAMPLES = [
     Sample("python.file", 1, "stream", lambda: io.BytesIO(b"what was in a file")),
     Sample("model.joblib", 1, "parts", weights, prefix="models"),
     Sample("sklearn.joblib", 1, "parts", weights, prefix="models", options={"format": "joblib"}),
+    Sample("sklearn.skops", 1, "parts", weights, prefix="models", options={"format": "skops"}),
     Sample("script.ipynb", 1, "notebook", notebook, prefix="jobs"),
 ]
