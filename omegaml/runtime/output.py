@@ -32,7 +32,7 @@ MAX_LINE = 16 << 10
 """Bytes after which a line may be cut."""
 
 LINE = 64
-"""Bytes that a line counts for besides its text."""
+"""Bytes that a line counts for at least: it takes some room besides its text."""
 
 EVERY = 0.5
 """Seconds between writes, for all tasks together."""
@@ -116,10 +116,10 @@ class Output:
         if lines and self._hear is not None:
             self._hear(lines)
         if lines or (self.is_ended and self._number):
-            size = sum(len(line.text.encode()) + 1 for line in lines)
+            size = sum(map(_size, lines))
             id = f"{self.source}-{self._number:08}"
             self._number += 1
-            self._stored.append({"_id": id, "size": size, "room": size + LINE * len(lines)})
+            self._stored.append({"_id": id, "size": size, "room": sum(map(_room, lines))})
             self._make_room()
             doc: dict[str, Any] = {
                 "_id": id,
@@ -163,21 +163,29 @@ class Output:
             lines += self._read(time.time(), [rest])
         else:
             self._rest = bytes(rest)
-        return self._newest(lines, lambda line: len(line.text) + 1)
+        return self._newest(lines)
 
     def _read(self, at: float, lines: list[bytes]) -> list[Line]:
         when = datetime.fromtimestamp(at, UTC)
         return [
             Line(when, level, name, text, self.task)
-            for line in self._newest(lines, lambda line: len(line) + 1)
+            for line in self._last(lines)
             for level, name, text in _parsed(bytes(line))
         ]
 
-    def _newest(self, lines: list[Any], size: Callable[[Any], int]) -> list[Any]:
+    def _last(self, lines: list[bytes]) -> list[bytes]:
         """Return so many of the last lines as there is room for if each is next to empty."""
         most = MAX_LOG // LINE
-        self._left_out += sum(map(size, lines[:-most]))
+        self._left_out += sum(len(line) + 1 for line in lines[:-most])
         return lines[-most:]
+
+    def _newest(self, lines: list[Line]) -> list[Line]:
+        """Return so many of the last lines as there is room for."""
+        room, first = MAX_LOG, len(lines)
+        while first and (room := room - _room(lines[first - 1])) >= 0:
+            first -= 1
+        self._left_out += sum(map(_size, lines[:first]))
+        return lines[first:]
 
     def sent(self) -> None:
         """All `documents` were written."""
@@ -188,6 +196,14 @@ class Output:
         """Return the ids of documents to be deleted."""
         dropped, self._dropped = self._dropped, []
         return dropped
+
+
+def _size(line: Line) -> int:
+    return len(line.text.encode()) + 1
+
+
+def _room(line: Line) -> int:
+    return max(LINE, _size(line))
 
 
 def _parsed(line: bytes) -> Iterator[tuple[str, str, str]]:
