@@ -23,12 +23,14 @@ PIECE = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-def unpacked(data: bytes) -> dict[str, bytes]:
+def unpacked(data: bytes, most: int | None = None) -> dict[str, bytes]:
     """Return what is in an archive of files side by side, by name.
 
+    Args:
+        most: bytes that it may unpack to; by default so many as its length lets expect.
     Raises: Corrupt (no archive, damaged; folders or the same name twice; far larger inside than outside).
     """
-    most = max(FREE, GROWTH * len(data))
+    most = max(FREE, GROWTH * len(data)) if most is None else most
     found: dict[str, bytes] = {}
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

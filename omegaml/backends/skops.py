@@ -24,6 +24,7 @@ SCHEMA = "schema.json"
 OLDEST, NEWEST = 1, 2
 """The protocols of skops whose loaders were reviewed with the list."""
 MOST_NAMED = 100
+SMALL = 4 << 20
 
 _LEAVE_OUT = 'leave out format="skops", which is for models that others load'
 _OTHER = "it is damaged, or was made with another version of scikit-learn"
@@ -79,8 +80,8 @@ def load(data: bytes) -> Any:
 
 
 def about(data: bytes) -> dict[str, Any]:
-    """Return `{module, class}` of the model in a skops file, as the file says. Raises Corrupt."""
-    schema = _schema(archives.unpacked(data))
+    """Return `{module, class}` of the model in a small skops file, as the file says. Raises Corrupt."""
+    schema = _schema(archives.unpacked(data, SMALL))
     return {key: _printable(str(schema.get(f"__{key}__"))) for key in ("module", "class")}
 
 

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from omegaml.backends.base import Blob
-from omegaml.backends.modelfile import HEAD, inspect
+from omegaml.backends.modelfile import HEAD, inspect, kind_of
 from omegaml.errors import InvalidInput, Mismatch, NotFound, TimedOut
 from omegaml.jsonvalues import plain
 from omegaml.metadata import Metadata
@@ -137,7 +137,7 @@ class Model(APIView):
         responses={200: forms.WholeModel, 201: forms.WholeModel, **shapes.failures(404, 413, 415)},
     )
     def put(self, request: Request, name: str) -> Response:
-        """Store the file that `joblib.dump(model, file)` or `pickle.dump` wrote as the next version."""
+        """Store the file that `skops.io.dump`, `joblib.dump` or `pickle.dump` wrote as the next version."""
         only_own(request, "model", name, "stores")  # it is code, and would run as the owner's
         check_name(name)
         if (request.content_type or "").partition(";")[0] in ("application/json", "multipart/form-data"):
@@ -150,7 +150,7 @@ class Model(APIView):
         body.put_back(head)
         with platform(request) as om:
             is_new = not om.models.exists(name)
-            meta = om.models.put_encoded(Blob(cast(BinaryIO, body), {"model": about}), name, "sklearn.joblib")
+            meta = om.models.put_encoded(Blob(cast(BinaryIO, body), {"model": about}), name, kind_of(head))
         return Response(describing.whole(meta), status=201 if is_new else 200)
 
     @extend_schema(
