@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from omegaml.query import Q as Q
     from omegaml.runtime.logger import Logger
     from omegaml.runtime.model import Runtime
-    from omegaml.shared import Datasets, Shared
+    from omegaml.shared import Datasets, Models
     from omegaml.store import Store
 
     datasets: Datasets
-    models: Shared
+    models: Models
     jobs: Jobs
     scripts: Store
     runtime: Runtime

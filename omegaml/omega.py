@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from omegaml.config import Config
     from omegaml.jobs import Jobs
     from omegaml.runtime.logger import Logger
-    from omegaml.shared import Datasets, Shared
+    from omegaml.shared import Datasets, Models
     from omegaml.store import Store
 
 
@@ -105,10 +105,10 @@ class Omega:
         return Datasets(self.db, self.bucket, "data/", self.config)
 
     @cached_property
-    def models(self) -> Shared:
-        from omegaml.shared import Shared
+    def models(self) -> Models:
+        from omegaml.shared import Models
 
-        return Shared(self.db, self.bucket, "models/", self.config)
+        return Models(self.db, self.bucket, "models/", self.config)
 
     @cached_property
     def jobs(self) -> Jobs:

@@ -14,7 +14,7 @@ from omegaml import filtervalues
 from omegaml.errors import Forbidden, InvalidInput, NotFound, NotStorable, Unavailable, Untrusted
 from omegaml.metadata import Metadata
 from omegaml.store import Store
-from omegaml.store.names import VERBS, is_shared
+from omegaml.store.names import VERBS, Asked, is_shared
 
 if TYPE_CHECKING:
     from omegaml.config import Config
@@ -192,6 +192,29 @@ class Shared(Store):
     def shared(self) -> builtins.list[dict[str, Any]]:
         """Return what others share with this account, as `grant` does; a bucket has its own name there."""
         return self.remote.held()
+
+
+class Models(Shared):
+    """The models of a bucket, and those of others by `@owner/name`."""
+
+    def link(self, name: str, X: str, Y: str | None = None) -> Metadata:
+        """Let `"*"` mean these datasets where model `name` is trained or asked: `predict("*")`.
+
+        Args:
+            X: name of a dataset, projections allowed (`"x[^y]"`), as Y.
+        A model that is linked to none means those that it was trained on, if they were given by name.
+        Raises: NotFound (no such model), InvalidInput (no name).
+        """
+        data = {"X": X, "Y": Y}
+        for which, dataset in data.items():
+            if dataset is not None:
+                Asked.parse(dataset)
+            elif which == "X":
+                raise InvalidInput("a model is linked to a dataset by its name", hint='link("m", "x[^y]")')
+        while True:
+            doc = self.catalog.require(Asked.parse(name).name)
+            if self.catalog.update(doc, {}, {"$set": {"attributes.dataset": data}}) is not None:
+                return self.metadata(name)
 
 
 class Datasets(Shared):

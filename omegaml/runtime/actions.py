@@ -6,17 +6,20 @@ method of that name will do.
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
+import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from omegaml.errors import InvalidInput, Mismatch, NotStorable, OmegaError
+from omegaml.errors import InvalidInput, Mismatch, NotStorable, OmegaError, TaskFailed, TimedOut, Unavailable
 from omegaml.mongo import translated
-from omegaml.runtime import estimators, gridsearch, timing, training, values
+from omegaml.runtime import estimators, gridsearch, progress, timing, training, values
 from omegaml.runtime.base import Task, error_to_doc
 from omegaml.runtime.inputs import check_types, features, target
 from omegaml.runtime.loaded import MODELS
@@ -27,6 +30,14 @@ if TYPE_CHECKING:
     from omegaml.omega import Omega
 
 TEMPORARY = ".temp/"
+
+FIRST_PAUSE, MAX_PAUSE = 1.0, 60.0
+"""Seconds before the first retry of a task; each further one waits twice as long."""
+
+LINKED = "*"
+"""What X and Y are called that the model is linked to, or was trained on."""
+
+log = logging.getLogger("omegaml.tasks")
 
 
 @dataclass(frozen=True)
@@ -58,9 +69,21 @@ def run(om: Omega, task: Task, held: Mapping[str, Any] | None = None) -> Any:
         model), Conflict (the model was changed meanwhile), TaskFailed (the model raised; has its traceback).
         Nothing but an OmegaError.
     """
+    for attempt in count(1):
+        try:
+            return _tried(om, task, held or {})
+        except (TaskFailed, TimedOut, Unavailable) as error:
+            if attempt > task.retries:
+                raise
+            pause = min(FIRST_PAUSE * 2 ** (attempt - 1), MAX_PAUSE)
+            log.warning("%s; try %d of %d follows in %g s", error, attempt + 1, task.retries + 1, pause)
+            time.sleep(pause)
+
+
+def _tried(om: Omega, task: Task, held: Mapping[str, Any]) -> Any:
     try:
         with translated(om.mongo_url):
-            return _run(scope(om, task.bucket), task, held or {})
+            return _run(scope(om, task.bucket), task, held)
     except OmegaError:
         raise
     except UnicodeEncodeError as error:  # JSON can hold half of a pair of surrogates
@@ -79,6 +102,8 @@ def _run(om: Omega, task: Task, held: Mapping[str, Any]) -> Any:
         raise InvalidInput(f"{task.action} works on {action.store}, not on {task.store!r}")
     if len(task.args) > 2:
         raise InvalidInput(f"{task.action} takes X and Y, not {len(task.args)} values")
+    if LINKED in task.args:
+        task = replace(task, args=_linked(om, task))
     if task.result is not None:
         check_name(task.result)  # before the work, not after it
 
@@ -94,6 +119,20 @@ def _run(om: Omega, task: Task, held: Mapping[str, Any]) -> Any:
         return result
     _store(om, task.action, result, task.result)
     return {"dataset": task.result}
+
+
+def _linked(om: Omega, task: Task) -> list[Any]:
+    """Return X and Y with the names of the datasets that the model is linked to, or was trained on."""
+    attributes = om.models.metadata(task.name).attributes
+    known = attributes.get("dataset") or (attributes.get("trained") or {}).get("data") or {}
+    args = [known.get(which) if arg == LINKED else arg for which, arg in zip("XY", task.args, strict=False)]
+    if None in args:
+        which = "XY"[args.index(None)]
+        raise InvalidInput(
+            f"model {task.name!r} is linked to no dataset as its {which}",
+            hint=f'om.models.link({task.name!r}, "x[^y]", "x[y]")',
+        )
+    return args
 
 
 def _store(om: Omega, action: str, result: Any, name: str) -> None:
@@ -197,6 +236,26 @@ def _ask(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> Any:
         return float(result) if task.action == "score" else result
 
 
+def _in_sequence(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> list[Any]:
+    """Carry out the tasks whose JSON is the parameter `tasks`, one after the other; return their results."""
+    steps = [Task.from_json(text) for text in params["tasks"]]
+    results: list[Any] = []
+    for n, step in enumerate(steps, 1):
+        try:
+            results.append(run(om, step))
+        except OmegaError as error:
+            raise in_step(error, n, len(steps)) from error
+        progress.say(om, n / len(steps), f"step {n} of {len(steps)}")
+    return results
+
+
+def in_step(error: OmegaError, n: int, of: int) -> OmegaError:
+    """Return an error that says in which step of a sequence it came."""
+    same = type(error)(f"step {n} of {of}: {error.message}", hint=error.hint, **error.details)
+    same.details["step"] = n
+    return same
+
+
 def _run_notebook(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict[str, Any]:
     from omegaml.runtime import (
         notebook,  # needs the driver of the database, which not every caller has loaded
@@ -224,5 +283,6 @@ ACTIONS: dict[str, Action] = {
     "create": Action(estimators.create, idempotent=False, changes=True),
     "ping": Action(_ping),
     "run": Action(_run_notebook, idempotent=False, changes=True, store="jobs", in_child=True),
+    "sequence": Action(_in_sequence, idempotent=False, changes=True, in_child=True),
     "notify": Action(_notify, store="jobs", in_child=True),
 }

@@ -6,11 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from uuid import uuid4
 
 from omegaml import errors
 from omegaml.errors import InvalidInput, OmegaError
+
+if TYPE_CHECKING:
+    from omegaml.runtime.progress import Progress
 
 DEFAULT = "default"
 """The label of every worker that is given none, and of every task that asks for none."""
@@ -42,6 +45,8 @@ class Task:
         limit: seconds it may take; the process that carries it out is killed then (TimedOut).
         id: by which the result is found again.
         label: of the workers that may carry it out.
+        retries: how often it is tried again where user code fails, after 1 s, 2 s, 4 s, ...
+        callbacks: notebooks that are run when it has ended, by `done` and `failed`.
         created: ISO 8601 in UTC.
     """
 
@@ -55,6 +60,8 @@ class Task:
     temporary: Sequence[str] = ()
     limit: float | None = None
     label: str = DEFAULT
+    retries: int = 0
+    callbacks: Mapping[str, str] = field(default_factory=dict)
     id: str = field(default_factory=lambda: uuid4().hex)
     created: str = field(default_factory=_now)
 
@@ -62,6 +69,11 @@ class Task:
     def what(self) -> str:
         """The task as messages name it."""
         return described(self.action, self.store, self.name)
+
+    @property
+    def is_for_the_queue(self) -> bool:
+        """Whether it is queued also where its caller waits and could have it done otherwise."""
+        return self.label != DEFAULT or bool(self.callbacks)
 
     def to_json(self) -> str:
         """Return the task as JSON text. Raises InvalidInput if a value in it is no JSON."""
@@ -95,6 +107,10 @@ class Promise(Protocol):
     @property
     def status(self) -> str:
         """One of queued, running, done, failed, lost (whoever had it in hand died), cancelled."""
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the task was when it said so last; None where it has not, or its caller waits."""
 
     def done(self) -> bool:
         """Tell whether the task has ended, well or not."""
@@ -175,6 +191,10 @@ class Finished:
         self.status = "done" if error is None else "failed"
         self._result = result
         self._error = error
+
+    @property
+    def progress(self) -> None:
+        """None: it has ended."""
 
     def done(self) -> bool:
         """Return True."""

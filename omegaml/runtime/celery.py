@@ -31,6 +31,9 @@ T = TypeVar("T")
 LOOK = 1.0
 """Seconds between looks whether there still is a worker for a task that is waited for."""
 
+HEARD_OF = 2.5
+"""Seconds in which a new account hears of workers."""
+
 GRACE = 10.0
 """Seconds that workers are given to find the broker again, or to be started again."""
 
@@ -71,7 +74,7 @@ class CeleryRuntime(LocalRuntime):
 
         Raises: Unavailable (no broker within OMEGA_TIMEOUT seconds, or no worker of the task's label).
         """
-        if actions.changes(task):
+        if actions.changes(task) or task.callbacks:
             return self.enqueue(task)
         text = task.to_json()
         self.require_runner(task.label)
@@ -99,23 +102,39 @@ class CeleryRuntime(LocalRuntime):
     def _has_worker(self, label: str) -> bool:
         """Whether a worker is connected, who may not have been heard of in this account's database yet."""
         try:
-            return (
-                self._caller.away() > 0 or self._caller.has_worker(label, LOOK) or bool(self.tasks.runners())
-            )
+            return self._caller.away() > 0 or self._is_there(label, LOOK) or bool(self.tasks.runners())
         except Unavailable:
             return True  # it is the broker that is away
 
     def queues(self) -> list[dict[str, Any]]:
-        """Return `[{label, waiting, workers, queue}]`, as the broker counts."""
+        """Return `[{label, waiting, workers, queue}]`, as the broker counts.
+
+        Where it does not tell, `waiting` is None, and `workers` those that this account has heard of.
+        """
         labels = {DEFAULT, *self.tasks.labels()}
-        return self._logged_in(lambda: queues(self._url, labels, self._timeout))
+        found = self._logged_in(lambda: queues(self._url, labels, self._timeout))
+        if any(row["workers"] is None for row in found):
+            heard_of = self.tasks.workers_by_label()
+            return [row | {"workers": heard_of[row["label"]]} for row in found]
+        return found
 
     def require_runner(self, label: str = DEFAULT) -> None:
         """Raise Unavailable, naming the labels there are, unless a worker of that label is connected."""
         check_label(label)
         self._logged_in(lambda: self._caller.wait_ready(self._timeout))
-        if not self._caller.has_worker(label, self._timeout):
-            raise self._nobody(label)
+        end = time.monotonic() + min(self._timeout, HEARD_OF)
+        while not self._is_there(label, self._timeout):
+            if self._caller.may_count or self.tasks.runners() or time.monotonic() > end:
+                raise self._nobody(label)
+            time.sleep(0.1)
+
+    def _is_there(self, label: str, seconds: float) -> bool:
+        """Whether a worker is connected, or where the broker does not tell, has been heard of just now.
+
+        Raises: Unavailable.
+        """
+        said = self._caller.has_worker(label, seconds)
+        return bool(self.tasks.workers_by_label()[label]) if said is None else said
 
     def _logged_in(self, do: Callable[[], T]) -> T:
         """Do what needs a login, again where the account has got another password."""
@@ -131,7 +150,7 @@ class CeleryRuntime(LocalRuntime):
     def _nobody(self, label: str) -> Unavailable:
         labels: set[str] = set()
         with suppress(OmegaError):
-            labels = {one for runner in self.tasks.runners() for one in runner.get("labels") or (DEFAULT,)}
+            labels = set(self.tasks.workers_by_label())
         others = sorted(labels - {label})
         if others:
             return no_label(label, others)
@@ -190,6 +209,10 @@ class Reply:
         _, error = self._read()
         return "done" if error is None else "cancelled" if error.details.get("cancelled") else "failed"
 
+    @property
+    def progress(self) -> None:
+        """None: its caller waits."""
+
     def done(self) -> bool:
         """Tell whether the answer is there."""
         return self._outcome is not None or self._sent.answer.done()
@@ -221,9 +244,9 @@ class Reply:
             caller.drop(self._sent)
             return
         try:
-            is_there = caller.away() > 0 or caller.has_worker(self._task.label, LOOK)
+            is_there = caller.away() > 0 or self._runtime._is_there(self._task.label, LOOK)
         except Unavailable:
-            is_there = True  # it is the broker that is away
+            is_there = True  # it is the broker, or the database, that is away
         if is_there:
             self._seen = time.monotonic()
         elif time.monotonic() - self._seen > GRACE and not self.done():

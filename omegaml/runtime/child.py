@@ -253,8 +253,8 @@ def kill_all(group: int) -> None:
 
 
 def _threads(of: int) -> dict[str, str]:
-    # Threads that wait for each other do so by spinning: two processes with two threads each on two processors
-    # took seventeen times the processor time of one thread each, for a grid search on iris.
+    # Threads that wait for each other do so by spinning: for a grid search on iris, two processes with two
+    # threads each took seventeen times the processor time of one thread each, on two processors.
     most = str(max(1, len(os.sched_getaffinity(0)) // of))
     libraries = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")
     return {f"{library}_NUM_THREADS": most for library in libraries} | {"OMP_WAIT_POLICY": "PASSIVE"}

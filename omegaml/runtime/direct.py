@@ -130,8 +130,8 @@ class DirectRuntime(LocalRuntime):
         self._line = line
 
     def submit(self, task: Task) -> Promise:
-        """Have a runner carry out a task, now; its promise has ended. One of a label waits in the queue."""
-        if task.label != DEFAULT:
+        """Have a runner carry out a task, now; its promise has ended. Some wait in the queue."""
+        if task.is_for_the_queue:
             return self.enqueue(task)
         answer = self._line.call({"userid": self._userid, "task": task.to_json()})
         seconds = answer.get("seconds", {})

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from omegaml.errors import OmegaError
+from omegaml.errors import InvalidInput, OmegaError
 from omegaml.jobs import full_name
 from omegaml.metadata import Metadata
 from omegaml.runtime import values
-from omegaml.runtime.base import Promise, Task
+from omegaml.runtime.base import Promise
 from omegaml.runtime.notices import check_webhook
 from omegaml.runtime.runs import Run, Runs
 from omegaml.runtime.schedule import local_zone
@@ -50,8 +50,9 @@ class RuntimeJob:
         """As `run`, of parameters of any name; for what it returns where it waits there is `answer`."""
         self._om.jobs.metadata(self.name)
         kwargs = {key: values.encode(value) for key, value in parameters.items()}
-        about: dict[str, Any] = {"bucket": self._om.bucket, "limit": self._limit}
-        task = Task("run", "jobs", self.name, (), kwargs, **about, label=self._runtime.label)
+        task = self._runtime.new_task("run", self.name, store="jobs", kwargs=kwargs, limit=self._limit)
+        if task.retries:
+            raise InvalidInput("a job is not tried again by `retry`", hint="job.schedule(..., retries=2)")
         runs = self._records()
         if async_:
             self._runtime.require_runner()

@@ -6,7 +6,6 @@ A waiting call with a limit runs in a child process, which can be ended.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from omegaml.runtime.base import DEFAULT, Finished, Promise, Task, error_from_do
 if TYPE_CHECKING:
     from omegaml.omega import Omega
     from omegaml.runtime.pool import Pool
+    from omegaml.runtime.progress import Progress
     from omegaml.runtime.tasks import Tasks
 
 NO_RUNNER = "start one with `omegacli cluster up --target local`"
@@ -44,9 +44,9 @@ class LocalRuntime:
     def submit(self, task: Task) -> Promise:
         """Carry out a task now, in this process, or in a child if it has a limit; its promise has ended.
 
-        One that asks for a label is left to a runner.
+        One that asks for a label, or to be called back, is left to a runner.
         """
-        if task.label != DEFAULT:
+        if task.is_for_the_queue:
             self._store_held(task)
             return self.enqueue(task)
         # nothing could end a thread of this process
@@ -116,8 +116,7 @@ class LocalRuntime:
     def queues(self) -> list[dict[str, Any]]:
         """Return `[{label, waiting, workers, queue}]`, of this account's tasks and runners."""
         queued = self.tasks
-        waiting = queued.waiting_by_label()
-        workers = Counter(one for runner in queued.runners() for one in runner.get("labels") or (DEFAULT,))
+        waiting, workers = queued.waiting_by_label(), queued.workers_by_label()
         labels = sorted({DEFAULT, *waiting, *workers})
         return [
             {"label": one, "waiting": waiting.get(one, 0), "workers": workers[one], "queue": None}
@@ -173,6 +172,13 @@ class StoredPromise:
         """One of queued, running, done, failed, lost, cancelled."""
         self._look()
         return self._tasks.status(self.id)
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the task was when it said so last."""
+        from omegaml.runtime.progress import latest
+
+        return latest(self._om, self.id)
 
     def done(self) -> bool:
         """Tell whether the task has ended."""

@@ -8,22 +8,41 @@ from typing import TYPE_CHECKING, Any
 from omegaml.errors import InvalidInput
 from omegaml.runtime import actions, connect, values
 from omegaml.runtime.base import DEFAULT, Promise, Task
-from omegaml.runtime.base import Runtime as Carrier
 from omegaml.runtime.messages import check_label
 from omegaml.store.names import is_shared
 
 if TYPE_CHECKING:
     from omegaml.omega import Omega
     from omegaml.runtime.job import RuntimeJob
+    from omegaml.runtime.together import Parallel, Sequence
+
+
+MOST_RETRIES = 10
 
 
 class Runtime:
     """Ask for work on this database and bucket."""
 
-    def __init__(self, om: Omega, carrier: Carrier | None = None, label: str = DEFAULT) -> None:
+    def __init__(self, om: Omega, carrier: Any = None, **terms: Any) -> None:
+        """Args:
+        carrier: who carries tasks out; the runtime that is configured where not given.
+        terms: `label`, `retries` and `callbacks` of every task.
+        """
         self._om = om
-        self._runtime = carrier or connect(om, om.in_force.get("OMEGA_RUNTIME") or "local")
-        self.label = label
+        self.carrier: Any = carrier or connect(om, om.in_force.get("OMEGA_RUNTIME") or "local")
+        self._terms = terms
+
+    def _with(self, **terms: Any) -> Runtime:
+        return Runtime(self._om, self.carrier, **{**self._terms, **terms})
+
+    def carried_by(self, carrier: Any) -> Runtime:
+        """Return this runtime with another who carries its tasks out."""
+        return Runtime(self._om, carrier, **self._terms)
+
+    @property
+    def label(self) -> str:
+        """Of the workers that may carry its tasks out."""
+        return str(self._terms.get("label", DEFAULT))
 
     def require(self, label: str) -> Runtime:
         """Return this runtime for workers of that label: `om.runtime.require("gpu").model("m").fit(...)`.
@@ -31,7 +50,57 @@ class Runtime:
         Calls raise Unavailable, naming the labels there are, where no such worker is. On the local runtime
         such a call is carried out by a runner (`--label gpu`), also one that waits.
         """
-        return Runtime(self._om, self._runtime, check_label(label))
+        return self._with(label=check_label(label))
+
+    def retry(self, times: int) -> Runtime:
+        """Return this runtime for tasks that are tried again, up to so many times, where a model fails.
+
+        It waits 1 s before the first retry, then 2 s, 4 s, ..., all within the task's limit. Data that does
+        not fit and what is not there are no reason to try again, and a process that was killed is not either.
+        """
+        if type(times) is not int or not 0 <= times <= MOST_RETRIES:
+            raise InvalidInput(f"{times!r} is no number of retries", hint=f"0 to {MOST_RETRIES}")
+        return self._with(retries=times)
+
+    def callback(self, done: str | None = None, failed: str | None = None) -> Runtime:
+        """Return this runtime for tasks after which a notebook is run: `done`, or `failed` for other ends.
+
+        It is given `task` (the id), `status`, `action`, `name` and `error` (a sentence, or None). Such tasks
+        are left to a runner or worker, also those whose caller waits. Raises: NotFound (no such notebook).
+        """
+        callbacks = {
+            how: self._om.jobs.metadata(name).name
+            for how, name in (("done", done), ("failed", failed))
+            if name is not None
+        }
+        return self._with(callbacks=callbacks)
+
+    def progress(self, fraction: float, text: str = "") -> None:
+        """Say how far the task is that this code is part of: `om.runtime.progress(0.4, "epoch 3")`.
+
+        It is a line of the task's log, and `progress` of its promise. Raises: InvalidInput (not 0 to 1).
+        """
+        from omegaml.runtime import progress
+
+        progress.say(self._om, fraction, text)
+
+    def parallel(self) -> Parallel:
+        """Return what tasks are asked of that are done at the same time.
+
+        with om.runtime.parallel() as crt:
+            crt.model("a").fit("x", "y")
+            crt.model("b").fit("x", "y")
+        results = crt.run()
+        """
+        from omegaml.runtime.together import Parallel
+
+        return Parallel(self)
+
+    def sequence(self) -> Sequence:
+        """Return what tasks are asked of that are done one after the other, up to the first that fails."""
+        from omegaml.runtime.together import Sequence
+
+        return Sequence(self)
 
     def model(self, name: str, *, limit: float | None = None) -> RuntimeModel:
         """Return the stored model `name` (`name@tag`, `name^` for versions), to be trained or asked.
@@ -62,7 +131,7 @@ class Runtime:
             timeout: seconds to wait for the runner.
         Raises: Unavailable (no runner, or no database), TimedOut.
         """
-        task = Task("ping", bucket=self._om.bucket, label=self.label)
+        task = self.new_task("ping", "")
         answer: dict[str, Any] = self.run(task, async_=async_).get(timeout)
         return answer
 
@@ -71,7 +140,7 @@ class Runtime:
 
         `age` is in seconds since the runner was last heard of; tasks are those of the last 24 hours.
         """
-        return self._runtime.status()
+        return self.carrier.status()
 
     def workers(self) -> list[dict[str, Any]]:
         """Return who takes this account's tasks: `[{id, host, pid, slots, labels, running, age}]`.
@@ -92,11 +161,11 @@ class Runtime:
         account's. A label is known while a worker or a task has had it in the last hour.
         Raises: Unavailable (the broker), AuthFailed.
         """
-        return self._runtime.queues()
+        return self.carrier.queues()
 
     def promise(self, id: str) -> Promise:
         """Return the promise of a task that any process has queued. Raises NotFound."""
-        return self._runtime.promise(id)
+        return self.carrier.promise(id)
 
     def result(self, id: str, timeout: float | None = None) -> Any:
         """Return the result of a task that any process has queued, waiting for it.
@@ -114,7 +183,7 @@ class Runtime:
 
         Returns: their promises, in order, when all have ended.
         """
-        return self._runtime.map(list(tasks), processes)
+        return self.carrier.map(list(tasks), processes)
 
     def run(self, task: Task, *, async_: bool = False) -> Promise:
         """Hand a task to the runtime: to be done by this call, or with `async_` by somebody else, later.
@@ -122,9 +191,9 @@ class Runtime:
         The task's temporary datasets are dropped once it has ended, whatever comes of it.
         """
         try:
-            return self._runtime.enqueue(task) if async_ else self._runtime.submit(task)
+            return self.carrier.enqueue(task) if async_ else self.carrier.submit(task)
         except BaseException:
-            self._runtime.release(task)
+            self.carrier.release(task)
             raise
 
     def task(
@@ -149,27 +218,30 @@ class Runtime:
         kept: list[str] = []
 
         def keep(value: Any) -> str:
-            kept.append(self._runtime.keep(value, self._om.bucket, waiting))
+            kept.append(self.carrier.keep(value, self._om.bucket, waiting))
             return kept[-1]
 
-        about: dict[str, Any] = {"bucket": self._om.bucket, "result": result, "limit": limit}
-        about["label"] = self.label
+        about: dict[str, Any] = {"result": result, "limit": limit}
         try:
             given = [] if x is None and y is None else [x] if y is None else [x, y]
             args = [values.encode(value, keep) for value in given]
             kwargs = {key: values.encode(value, keep) for key, value in (params or {}).items()}
-            return Task(action, "models", name, args, kwargs, **about, temporary=kept)
+            return self.new_task(action, name, args=args, kwargs=kwargs, **about, temporary=kept)
         except BaseException:
-            self._runtime.release(Task(action, "models", name, **about, temporary=kept))
+            self.carrier.release(self.new_task(action, name, **about, temporary=kept))
             raise
+
+    def new_task(self, action: str, name: str, **about: Any) -> Task:
+        """Return a task on this runtime's terms: `about` is as the attributes of a Task."""
+        return Task(action, name=name, bucket=self._om.bucket, **{**self._terms, **about})
 
     def require_runner(self, label: str | None = None) -> None:
         """Raise Unavailable, naming what there is, if no runner of the label takes tasks."""
-        self._runtime.require_runner(label or self.label)
+        self.carrier.require_runner(label or self.label)
 
     def discard(self, task: Task) -> None:
         """Drop the temporary datasets of a task."""
-        self._runtime.release(task)
+        self.carrier.release(task)
 
 
 class RuntimeModel:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from omegaml.errors import OmegaError
+from omegaml.runtime import progress
 from omegaml.runtime.base import DEFAULT, Task
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ class Shares:
                 tasks.add(task, repeatable=True)
             answers = {0: do(self.numbers[0])}
             for n, task in reversed(asked.items()):
+                self._say(len(answers))
                 if tasks.withdraw(task.id):
                     answers[n] = do(self.numbers[n])
             for n, task in asked.items():
                 if n not in answers:
                     answers[n] = StoredPromise(self._om, tasks, task.id, has_runner=lambda: True).get()
+                    self._say(len(answers))
             return [answers[n] for n in range(len(self.numbers))]
         except BaseException:
             for task in asked.values():
@@ -62,6 +65,9 @@ class Shares:
                     if not tasks.withdraw(task.id):
                         tasks.cancel(task.id)
             raise
+
+    def _say(self, done: int) -> None:
+        progress.say(self._om, done / len(self.numbers), f"{done} of {len(self.numbers)} shares")
 
     def _asked(self, action: str, numbers: Sequence[int]) -> Task:
         task = self._task

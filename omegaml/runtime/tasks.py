@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+from uuid import UUID, uuid5
 
 from pymongo import ReturnDocument
 from pymongo.database import Database
@@ -30,6 +33,7 @@ DEAD_AFTER = 15.0
 ATTEMPTS = 2
 MOST_SHOWN = 100
 
+_CALLBACKS = UUID("0d6e0a5c-4f0e-4a53-9a63-5d0b1f0f6f0e")
 _CANCELLING = dict.fromkeys(("status", "bucket", "action", "store", "name", "temporary"), 1)
 _ENDED = ("done", "failed", "lost", "cancelled")
 _BRIEF = ("status", "action", "store", "name", "bucket", "submitted", "started")
@@ -70,6 +74,7 @@ class Tasks:
             "attempts": 0,
             "repeatable": repeatable,
             "temporary": list(task.temporary),
+            "callbacks": dict(task.callbacks),
         }
         try:
             with translated(self._url):
@@ -170,8 +175,24 @@ class Tasks:
             "temporary": {"$literal": list(answer.get("temporary", ()))},
             "expires": {"$add": ["$$NOW", KEEP_RESULTS * 1000]},
         }
+        shown = dict.fromkeys(("action", "name", "bucket", "label", "callbacks"), 1)
         with translated(self._url):
-            return self._tasks.update_one(query, [{"$set": change}]).modified_count == 1
+            ended = self._tasks.find_one_and_update(query, [{"$set": change}], shown)
+        if ended is not None:
+            self._call_back(ended, status, answer)
+        return ended is not None
+
+    def _call_back(self, ended: Mapping[str, Any], status: str, answer: Mapping[str, Any]) -> None:
+        """Queue the notebook that is to be run now, if any."""
+        job = (ended.get("callbacks") or {}).get("done" if status == "done" else "failed")
+        if job is None:
+            return
+        about = {"task": ended["_id"], "status": status, "action": ended["action"], "name": ended["name"]}
+        about["error"] = (answer.get("error") or {}).get("message")
+        id = uuid5(_CALLBACKS, ended["_id"]).hex
+        with suppress(Conflict):
+            again = Task("run", "jobs", job, (), about, bucket=ended["bucket"], label=ended["label"], id=id)
+            self.add(again, repeatable=False)
 
     def retry(self, id: str, runner: str) -> bool:
         """Queue a task again that `runner` has; False where that must not, or was done."""
@@ -301,6 +322,10 @@ class Tasks:
         """Take `runner` off the list."""
         with translated(self._url):
             self._runners.delete_one({"_id": runner})
+
+    def workers_by_label(self) -> Counter[str]:
+        """Return how many living runners take tasks of each label."""
+        return Counter(one for runner in self.runners() for one in runner.get("labels") or (DEFAULT,))
 
     def labels(self) -> set[str]:
         """Return the labels of all runners of the last hour, dead ones too, and of the tasks that wait."""

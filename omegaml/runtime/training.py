@@ -85,6 +85,12 @@ def given(x: Any, y: Any) -> dict[str, Any]:
     return about
 
 
+def _named(task: Task) -> dict[str, str]:
+    """Return X and Y as far as they were given by name."""
+    given = zip("XY", task.args, strict=False)
+    return {which: arg for which, arg in given if isinstance(arg, str)}
+
+
 def _trained(model: Any, answer: Any) -> Any:
     # scikit-learn returns the model; others return nothing, or a record of the training
     return answer if isinstance(answer, type(model)) else model
@@ -130,7 +136,8 @@ def put(
         newest = base or om.models.metadata(name)
         if _is_by(task, newest):
             return _answer(newest)  # another who has this task in hand was faster
-        trained = {"version": (newest.version or 0) + 1, "action": task.action, "task": task.id}
+        trained: dict[str, Any] = {"version": (newest.version or 0) + 1}
+        trained |= {"action": task.action, "task": task.id, "data": _named(task)}
         try:
             meta = om.models.put(
                 model,

@@ -43,6 +43,34 @@ class Sleeper(BaseEstimator):
         return np.asarray(X)[:, 0]
 
 
+class Flaky(BaseEstimator):
+    """Fails until it was asked as often as X says, which it counts in the file that X names."""
+
+    def predict(self, X: Any) -> Any:
+        path, wanted = X[0]
+        with open(path, "a") as file:
+            file.write("x")
+        with open(path) as file:
+            tries = len(file.read())
+        if tries < int(wanted):
+            raise ValueError("not yet")
+        return tries
+
+
+class Reporter(BaseEstimator):
+    """Says that it is at a quarter, then takes as many seconds as X says."""
+
+    def __init__(self, url: str = "") -> None:
+        self.url = url
+
+    def predict(self, X: Any) -> Any:
+        import omegaml as om
+
+        om.setup(mongo_url=self.url)
+        om.runtime.progress(0.25, "a quarter")
+        time.sleep(X[0][0])
+
+
 class Slow(BaseEstimator):
     """Takes `pause` seconds to be fitted, and the longer the better."""
 

@@ -29,6 +29,7 @@ from tests.services.broker_platform import Started, WorkerProcess, on_celery
 from tests.services.command_line import Cli
 from tests.services.runtime_processes import OneDatabase, start_runner
 from tests.services.servers import RabbitMQ
+from tests.services.strict_broker import strict
 
 __all__ = ["start_runner"]
 pytestmark = pytest.mark.once
@@ -266,7 +267,9 @@ class TestWithAWorker(OneDatabase):
     ) -> None:
         cli.ok("config", "set", f"OMEGA_BROKER={servers.url('boss', 's3ntinel')}")
         done = cli.run("doctor", "--only", "broker,workers")
-        assert done.returncode == 1 and done.stdout.count(b"does not accept the login of 'boss'") == 2
+        assert done.returncode == 1 and b"fail\tthe broker at" in done.stdout
+        assert b"does not accept the login of 'boss'" in done.stdout
+        assert b"workers\tskip\tthe broker does not answer\t" in done.stdout
         assert b"s3ntinel" not in done.stdout + done.stderr
         assert cli.error("runtime", "queues")[0] == AuthFailed.exit_code
 
@@ -289,12 +292,39 @@ def test_where_no_worker_is_the_shell_and_the_doctor_say_so(cli: Cli, servers: S
 
 def test_without_a_broker_the_runner_and_its_own_queue_are_told(cli: Cli, om: Any, start_runner: Any) -> None:
     assert [row["status"] for row in cli.data("doctor", "--only", "broker,workers")] == ["skip", "skip"]
-    om.runtime._runtime.tasks.add(Task("ping", label="gpu"), repeatable=True)
+    om.runtime.carrier.tasks.add(Task("ping", label="gpu"), repeatable=True)
     start_runner()
     assert cli.ok("runtime", "queues") == "label\twaiting\tworkers\ndefault\t0\t1\ngpu\t1\t0\n"
     assert cli.data("runtime", "labels") == [{"label": "default", "workers": 1}]
     [worker] = cli.data("runtime", "workers")
     assert (worker["labels"], worker["running"]) == (["default"], 0)
+
+
+def test_a_broker_that_tells_accounts_nothing_of_its_queues_carries_their_tasks(
+    servers: Servers, om_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with strict(servers.mq.port) as port:
+        om = on_celery(om_url, f"amqp://ann:pw@127.0.0.1:{port}", OMEGA_TIMEOUT=1)
+        settings = {"OMEGA_MONGO_URL": om_url, "OMEGA_USERID": "ann"}
+        settings["OMEGA_BROKER"] = f"amqp://{WORKER}:pw@127.0.0.1:{port}"
+        with pytest.raises(Unavailable, match="no worker is there"):
+            om.runtime.ping()
+        start = Started(om, settings, lambda: tmp_path_factory.mktemp("worker"))
+        try:
+            worker = start("--label", "default", "--label", "big")
+            assert om.runtime.ping()["message"] == om.runtime.ping(async_=True)["message"] == "pong"
+            assert om.runtime.queues() == [
+                {"label": "big", "waiting": None, "workers": 1, "queue": "omega.q.big"},
+                {"label": "default", "waiting": None, "workers": 1, "queue": "omega.q.default"},
+            ]
+            with pytest.raises(Unavailable, match="'gpu'") as caught:
+                om.runtime.require("gpu").ping()
+            assert caught.value.hint == "labels there are: big, default"
+            assert worker.stop() == 0
+        finally:
+            start.end()
+        with pytest.raises(Unavailable, match="no worker is there"):
+            om.runtime.ping()
 
 
 def test_py_amqp_itself_verifies_what_the_worker_connects_by(servers: Servers) -> None:

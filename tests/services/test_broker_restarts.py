@@ -48,7 +48,7 @@ def test_results_arrive_after_the_broker_was_killed_and_clients_recover(
         for _ in range(60):
             om.runtime.ping()
             time.sleep(0.1)
-        waiting = om.runtime._runtime.submit(Task("predict", "models", "sleeper", [[[3.0]]]))
+        waiting = om.runtime.carrier.submit(Task("predict", "models", "sleeper", [[[3.0]]]))
         queued = om.runtime.model("sleeper").fit([[3.0]], async_=True)
         wait_for(lambda: queued.status == "running")
         kill(mq)

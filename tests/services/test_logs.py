@@ -14,6 +14,7 @@ import pytest
 from omegaml.errors import InvalidInput, NotFound, TaskFailed
 from omegaml.omega import Omega
 from omegaml.runtime.logs import COLLECTION, KEEP, MAX_LOG, Line, Logs, check_task, follow
+from omegaml.runtime.output import EVERY
 from tests.conftest import database
 from tests.services.runtime_models import Sleeper
 from tests.services.runtime_processes import RunnerProcess, in_another_process, wait_for
@@ -142,11 +143,13 @@ def test_the_log_of_a_running_task_is_followed_to_its_end(om: Any) -> None:
 
 
 def test_many_lines_are_few_writes(om: Any) -> None:
+    began = time.monotonic()
     promise = ask(om, "ticks")
     promise.get(60)
+    seconds = time.monotonic() - began
     docs = list(om.db[COLLECTION].find({"task": promise.id}))
     assert sum(len(doc["lines"]) for doc in docs) == 300
-    assert 2 < len(docs) < 12
+    assert 2 < len(docs) < seconds / EVERY + 2
 
 
 def test_lines_are_chosen_by_number_time_and_level(om: Any) -> None:
@@ -177,7 +180,7 @@ def test_a_waiting_call_in_a_process_of_its_own_speaks_here_too(
     shown = capsys.readouterr().err
     assert "printed ö\nINFO:mine:logged\n" in shown and "\x1e" not in shown
     assert Logs(om, promise.id).read()[0].text == "printed ö"
-    om.runtime._runtime.close()
+    om.runtime.carrier.close()
 
 
 def test_a_notebook_has_what_its_cells_say_in_its_log(om: Any) -> None:
@@ -214,7 +217,7 @@ for n in range(100):
     om.logger.info("program %d", n)
 print(time.monotonic() - began)
 """
-    assert float(in_another_process(code, runner.url)) < 0.5
+    assert float(in_another_process(code, runner.url)) < 2
     frame = om.logger.tail(2)
     assert list(frame.text) == ["program 98", "program 99"]
     assert list(frame["name"]) == ["om", "om"]
@@ -237,6 +240,6 @@ def test_a_database_that_is_not_there_does_not_disturb_who_logs(caplog: pytest.L
     began = time.monotonic()
     for _ in range(100):
         nowhere.logger.info("to nobody")
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 2  # less than a connection is tried for
     nowhere.close()
     assert [text for text in caplog.messages if "could not be written" in text]

@@ -57,7 +57,7 @@ class OnCelery(OneDatabase):
         for name in om.db.list_collection_names():
             if name not in ("omegaml.tasks", "omegaml.runners"):
                 om.db[name].delete_many({})
-        return om.runtime._runtime
+        return om.runtime.carrier
 
 
 class TestWaiting(OnCelery, RuntimeContract):
@@ -183,7 +183,7 @@ class TestCelery(OnCelery):
         from celery import Celery
 
         queued = Task("ping")
-        om.runtime._runtime.tasks.add(queued, True)
+        om.runtime.carrier.tasks.add(queued, True)
         Celery(broker=mq.url, set_as_current=False).send_task(
             "omega.run",
             (queued.id,),
@@ -246,7 +246,7 @@ def test_a_wrong_password_is_said(om_url: str, mq: RabbitMQ) -> None:
 def test_a_waiting_call_goes_on_with_another_worker_when_its_own_is_killed(om: Any, start: Any) -> None:
     om.models.put(Sleeper(), "sleeper")
     first = start("--concurrency", "1")
-    promise = om.runtime._runtime.submit(Task("predict", "models", "sleeper", [[[2.0]]]))
+    promise = om.runtime.carrier.submit(Task("predict", "models", "sleeper", [[[2.0]]]))
     wait_for(lambda: "running" in str(om.runtime.status()["runners"]) and children_of(first.process.pid))
     second = start("--concurrency", "1")
     first.kill()
@@ -266,7 +266,7 @@ def test_a_task_that_kills_its_workers_is_not_handed_on_for_ever(om: Any, start:
 def test_a_worker_told_to_stop_gives_back_what_it_cannot_finish(om: Any, start: Any) -> None:
     om.models.put(Sleeper(), "sleeper")
     first = start("--concurrency", "2", "--drain", "0.3")
-    waiting = om.runtime._runtime.submit(Task("predict", "models", "sleeper", [[[4.0]]]))
+    waiting = om.runtime.carrier.submit(Task("predict", "models", "sleeper", [[[4.0]]]))
     queued = om.runtime.model("sleeper").predict([[4.0]], async_=True)
     wait_for(lambda: queued.status == "running")
     time.sleep(0.3)
@@ -279,7 +279,7 @@ def test_a_worker_told_to_stop_gives_back_what_it_cannot_finish(om: Any, start: 
 def test_a_worker_told_to_stop_finishes_what_it_has_in_hand(om: Any, start: Any) -> None:
     om.models.put(Sleeper(), "sleeper")
     worker = start("--concurrency", "2")
-    waiting = om.runtime._runtime.submit(Task("predict", "models", "sleeper", [[[1.5]]]))
+    waiting = om.runtime.carrier.submit(Task("predict", "models", "sleeper", [[[1.5]]]))
     queued = om.runtime.model("sleeper").predict([[1.5]], async_=True)
     wait_for(lambda: queued.status == "running")
     children = children_of(worker.process.pid)
