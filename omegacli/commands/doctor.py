@@ -8,13 +8,16 @@ import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from omegacli import connect, console
 from omegaml import config as settings
 from omegaml.errors import InvalidInput, NotFound, OmegaError
+
+if TYPE_CHECKING:
+    from omegaml.omega import Omega
 
 app = typer.Typer()
 
@@ -100,25 +103,37 @@ def _runner() -> Answer:
     return OK, f"{len(runners)} alive", None
 
 
+def _without_broker(om: Omega) -> Answer | None:
+    try:
+        known = om.renewed().get("OMEGA_BROKER")
+    except OmegaError:  # which `rest` tells of
+        return SKIP, "the platform does not say which broker is the account's", None
+    return None if known else (SKIP, "no broker is configured", None)
+
+
 def _broker() -> Answer:
-    url = connect.omega().renewed().get("OMEGA_BROKER")
-    if not url:
-        return SKIP, "no broker is configured", None
+    om = connect.omega()
+    if answer := _without_broker(om):
+        return answer
     from omegaml.runtime import broker
 
-    return OK, broker.check(url), None
+    config = om.in_force
+    return OK, broker.check(config.get("OMEGA_BROKER"), config.get("OMEGA_TIMEOUT")), None
 
 
 def _workers() -> Answer:
     om = connect.omega()
-    if not om.in_force.get("OMEGA_BROKER"):
-        return SKIP, "no broker is configured", None
+    if answer := _without_broker(om):
+        return answer
     if (runtime := om.in_force.get("OMEGA_RUNTIME")) != "celery":
         return SKIP, f"the runtime {runtime!r} takes no tasks to the broker", None
     if not om.status()["mongodb"]["ok"]:
         return SKIP, "the database does not answer", None
     start = "omegacli runtime worker --label {}"
-    queues = om.runtime.queues()
+    try:
+        queues = om.runtime.queues()
+    except OmegaError:  # which `broker` tells of
+        return SKIP, "the broker does not answer", None
     for row in queues:
         if row["waiting"] and not row["workers"]:
             text = f"{row['waiting']} tasks wait for label {row['label']!r}, and no worker of it listens"

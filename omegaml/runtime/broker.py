@@ -1,8 +1,10 @@
 """The broker as its URL names it: how it is reached, what is wrong with it, what waits in its queues.
 
+Since 4.2.6 and 4.3 RabbitMQ tells who waits and listens at a queue only to those with a right to it, which
+accounts have not (https://github.com/rabbitmq/rabbitmq-server/pull/16272).
+
 `amqps` is always verified: by the authorities that this machine trusts, or by those in `?cacertfile=`, and
-for the name in the URL. An account sees of the queues of tasks how many messages wait and how many workers
-listen, and nothing that is in them.
+for the name in the URL.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ from omegaml.errors import AuthFailed, ConfigInvalid, Forbidden, OmegaError, Una
 from omegaml.runtime.messages import task_queue
 
 TIMEOUT = 5.0
+
+#: How many are at a queue of which the broker says so: it is not there; or that is not for us to know.
+UNTOLD = {404: 0, 403: None}
 
 # OpenSSL's codes for a name that is not in the certificate: of a host, of an address
 _ANOTHER_NAME = (62, 64)
@@ -131,9 +136,9 @@ def check(url: str, timeout: float = TIMEOUT) -> str:
     Raises: AuthFailed, Forbidden (the vhost), ConfigInvalid (no such vhost; the file of the authority),
         Unavailable (nothing or something else answers, or its certificate is not accepted), InvalidInput.
     """
-    with _connected(url, timeout) as connection:
+    made = parameters(url, timeout)
+    with _connected(made) as connection:
         connection.channel()
-    made = parameters(url)
     over = " over TLS" if made.ssl_options else ""
     return f"{address(made)} accepts {str(made.credentials.username)!r}{over}"
 
@@ -141,31 +146,30 @@ def check(url: str, timeout: float = TIMEOUT) -> str:
 def queues(url: str, labels: Iterable[str], timeout: float = TIMEOUT) -> list[dict[str, Any]]:
     """Return `[{label, waiting, workers, queue}]`, a row for each of the labels, in order.
 
-    `waiting` are the messages, of all accounts, that no worker has taken; `workers` those that listen. A
-    label for which there has never been a worker has neither. Raises: as `check`.
+    `waiting` are the messages, of all accounts, that no worker has taken; `workers` those that listen. Both
+    are 0 for a label that never had a worker, None where the broker does not tell. Raises: as `check`.
     """
-    with _connected(url, timeout) as connection:
+    with _connected(parameters(url, timeout)) as connection:
         return [_queue(connection, label) for label in sorted(set(labels))]
 
 
 def _queue(connection: Any, label: str) -> dict[str, Any]:
-    found = {"label": label, "waiting": 0, "workers": 0, "queue": task_queue(label)}
-    channel = connection.channel()
+    channel, name = connection.channel(), task_queue(label)
     try:
-        said = channel.queue_declare(found["queue"], passive=True).method
+        said = channel.queue_declare(name, passive=True).method
+        waiting, workers = said.message_count, said.consumer_count
+        channel.close()
     except ChannelClosedByBroker as error:
-        if error.reply_code != 404:
+        if error.reply_code not in UNTOLD:
             raise
-        return found
-    channel.close()
-    return found | {"waiting": said.message_count, "workers": said.consumer_count}
+        waiting = workers = UNTOLD[error.reply_code]
+    return {"label": label, "waiting": waiting, "workers": workers, "queue": name}
 
 
 @contextmanager
-def _connected(url: str, timeout: float) -> Iterator[Any]:
+def _connected(made: Any) -> Iterator[Any]:
     """A connection while the block lasts; what goes wrong in it is one of our errors."""
-    made = parameters(url, timeout)
-    made.heartbeat = int(min(max(2, timeout), 60))  # a broker that stops meanwhile is noticed
+    made.heartbeat = int(min(max(2, made.socket_timeout), 60))  # a broker that stops meanwhile is noticed
     try:
         connection = pika.BlockingConnection(made)
         try:

@@ -85,6 +85,7 @@ class Caller:
         self._calls: dict[str, Call] = {}
         self._unconfirmed: dict[int, Call] = {}
         self._counts: dict[str, float] = {}
+        self.may_count = True
         self._connection: SelectConnection | None = None
         self._channel: Any = None
         self._closing = False
@@ -156,16 +157,24 @@ class Caller:
         """Return for how many seconds the broker has been away."""
         return 0.0 if self._ready.is_set() else time.monotonic() - self._away_since
 
-    def has_worker(self, label: str, seconds: float) -> bool:
-        """Tell whether a worker of that label is connected to the broker. Raises Unavailable."""
+    def has_worker(self, label: str, seconds: float) -> bool | None:
+        """Tell whether a worker of that label is connected; None where the broker does not tell accounts.
+
+        Raises: Unavailable.
+        """
+        if not self.may_count:
+            return None
         if time.monotonic() - self._counts.get(label, float("-inf")) < KEEP_COUNT:
             return True
-        found: Future[int] = Future()
+        found: Future[int | None] = Future()
         self._soon(partial(self._count, label, found))
         try:
             count = found.result(seconds)
         except NotYet:
             raise Unavailable(f"{self.where} does not answer within {seconds:g} s") from None
+        if count is None:
+            self.may_count = False
+            return None
         if count:
             self._counts[label] = time.monotonic()
         return count > 0
@@ -208,6 +217,7 @@ class Caller:
         self._ready.clear()
         self._channel = None
         self._counts.clear()
+        self.may_count = True
         # what the broker has not confirmed may have been lost with the connection: those first, in order
         unconfirmed = [self._unconfirmed.pop(tag) for tag in sorted(self._unconfirmed)]
         self._outbox.extendleft(reversed([call for call in unconfirmed if not call.accepted.done()]))
@@ -307,7 +317,7 @@ class Caller:
             return
         call.answer.set_result(answer)
 
-    def _count(self, label: str, found: Future[int]) -> None:
+    def _count(self, label: str, found: Future[int | None]) -> None:
         """Find out how many consumers a queue has, on a channel of its own: that a missing one closes."""
 
         def opened(channel: Any) -> None:
@@ -318,11 +328,11 @@ class Caller:
             found.set_result(frame.method.consumer_count)
             channel.close()
 
-        def closed(channel: Any, error: BaseException) -> None:
+        def closed(channel: Any, error: Any) -> None:
             if found.done():
                 return
-            if getattr(error, "reply_code", 0) == 404:
-                found.set_result(0)
+            if getattr(error, "reply_code", 0) in broker.UNTOLD:
+                found.set_result(broker.UNTOLD[error.reply_code])
             else:
                 found.set_exception(Unavailable(f"{self.where} was lost"))
 

@@ -252,6 +252,8 @@ def prepare(app: Celery, broker: str) -> None:
                 queue(connection.default_channel).declare()
         except AccessRefused as error:
             raise Forbidden(f"{where}: {error}", hint="manage.py createworker") from None
+        except Missing as error:
+            raise ConfigInvalid(f"{where}: {error}", hint="manage.py createbroker") from None
         except PreconditionFailed as error:
             raise ConfigInvalid(
                 f"{where}: {error}", hint="delete that queue: it is of another kind"
@@ -268,6 +270,8 @@ def _make_exchange(connection: Any, name: str) -> None:
             return
         except Missing:
             pass
+        except AccessRefused:
+            return  # RabbitMQ 4.2.6 and 4.3.0 do not tell; if it is not there, binding to it will say so
     with connection.channel() as channel:
         Exchange(name, "direct", durable=True)(channel).declare()
 
