@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ COLLECTION = "omegaml.logs"
 KEEP = 24 * 3600
 
 MAX_LOG = 256 << 10
-"""Bytes that a task's log keeps: the last ones."""
+"""Bytes that a task's log keeps, the last ones; it is cut now and then, and never twice as long."""
 
 OURS = "omegaml"
 """The name of lines that say something about the log itself."""
@@ -64,7 +64,8 @@ class Line:
     task: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return it as a dict, its time as it is."""
+        return dict(vars(self))
 
 
 def number_of(level: str) -> int:
@@ -86,7 +87,7 @@ class Logs:
     Args:
         task: whose log; all there is where not given.
         since: lines that are older are left out.
-        level: and those below it. Raises InvalidInput for one that there is not.
+        level: of the lines at least. Raises: InvalidInput for one that there is not.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class Logs:
         source = doc["source"]
         left_out = max(other["left_out"] for other in docs if other["source"] == source)
         more = left_out - self._told.get(source, 0)
-        if not more:
+        if more <= 0:
             return []
         self._told[source] = left_out
         text = f"[{more} bytes were left out: a log keeps the last {MAX_LOG >> 10} KiB]"
