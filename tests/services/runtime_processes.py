@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 def stored(om: Any) -> dict[str, Any]:
     """Everything in the database: how many documents each collection has, and all names of datasets."""
     counts = {name: om.db[name].count_documents({}) for name in om.db.list_collection_names()}
-    ours = {"omegaml.runners", "omegaml.tasks"}
+    ours = {"omegaml.runners", "omegaml.tasks", "omegaml.logs"}
     return {
         "names": sorted(om.datasets.list(hidden=True)),
         **{name: n for name, n in counts.items() if n and name not in ours},
