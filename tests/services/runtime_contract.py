@@ -85,10 +85,13 @@ class RuntimeContract:
         assert om.models.get("m").score(iris.drop(columns="target"), iris["target"]) > 0.9
         assert not hasattr(om.models.get("m^"), "coef_")
 
-    def test_a_trained_model_keeps_its_format(self, runtime: Any, om: Any, iris: Any) -> None:
-        om.models.put(LogisticRegression(max_iter=500), "m", format="joblib")
+    @pytest.mark.parametrize("format", ["joblib", "skops"])
+    def test_a_trained_model_keeps_its_format(self, runtime: Any, om: Any, iris: Any, format: str) -> None:
+        om.models.put(LogisticRegression(max_iter=500), "m", format=format)
         runtime.submit(Task("fit", "models", "m", ["iris[^target]", "iris[target]"])).get(60)
-        assert om.models.metadata("m").kind == "sklearn.joblib"
+        assert om.models.metadata("m").kind == f"sklearn.{format}"
+        answer = runtime.submit(Task("predict", "models", "m", ["iris[^target]"])).get(60)
+        np.testing.assert_array_equal(answer, om.models.get("m").predict(iris.drop(columns="target")))
 
     def test_a_result_can_be_stored(self, runtime: Any, om: Any, fitted: Any, iris: Any) -> None:
         task = Task("predict", "models", "flowers", ["iris[^target]"], result="answers")
