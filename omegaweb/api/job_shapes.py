@@ -6,6 +6,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from omegaml.runtime.schedule.header import MOST_RETRIES
 from omegaweb.api.model_shapes import ModelName
 from omegaweb.api.shapes import Error, ErrorDetail, PageMeta, parameter
 
@@ -101,6 +102,52 @@ class Asked(serializers.Serializer):
     resource_uri = serializers.CharField()
 
 
+class NewSchedule(serializers.Serializer):
+    """`schedule` is words as `every 5 minutes`, one of cron's words or its five fields."""
+
+    schedule = serializers.CharField(max_length=500)
+    zone = serializers.CharField(max_length=100, default="UTC")
+    catch_up = serializers.ChoiceField(["once", "skip"], default="once")
+    retries = serializers.IntegerField(min_value=0, max_value=MOST_RETRIES, default=0)
+    limit = serializers.FloatField(min_value=1, allow_null=True, default=None)
+    parameters = serializers.DictField(default=dict)
+    webhook = serializers.CharField(max_length=2000, allow_null=True, default=None)
+
+
+class Schedule(serializers.Serializer):
+    """When a job runs; without a schedule only `job`, `schedule` and `next`."""
+
+    job = serializers.CharField()
+    schedule = serializers.CharField(allow_null=True)
+    zone = serializers.CharField(required=False)
+    cron = serializers.CharField(required=False, allow_null=True)
+    meaning = serializers.CharField(required=False)
+    catch_up = serializers.CharField(required=False)
+    retries = serializers.IntegerField(required=False)
+    label = serializers.CharField(required=False)
+    limit = serializers.FloatField(required=False, allow_null=True)
+    webhook = serializers.CharField(required=False, allow_null=True)
+    parameters = serializers.DictField(required=False)
+    failing = serializers.BooleanField(required=False)
+    origin = serializers.CharField(required=False)
+    due = serializers.DateTimeField(required=False, allow_null=True)
+    next = serializers.ListField(child=serializers.DateTimeField())
+
+
+class LogLine(serializers.Serializer):
+    time = serializers.DateTimeField()
+    level = serializers.CharField()
+    name = serializers.CharField()
+    text = serializers.CharField()
+    task = serializers.CharField(allow_null=True)
+
+
+class Logs(serializers.Serializer):
+    job = serializers.CharField()
+    run = serializers.CharField(allow_null=True)
+    lines = LogLine(many=True)
+
+
 class RunErrorDetail(ErrorDetail):
     """Of a run that failed also which it was, and what it has left so far."""
 
@@ -117,6 +164,7 @@ class RunError(Error):
 
 FORMAT = parameter("fmt", "Where no header `Accept` says it.", enum=["html", "slides", "ipynb"])
 RUN = parameter("run", "The id of a run; the newest that has left anything where not given.")
+LOGGED = parameter("run", "The id of a run; the newest where not given.")
 REQUIRE = parameter("require", "A label: only workers that have it.")
 RUNNING = [
     parameter("async", "1: answer at once, with the address of the task."),

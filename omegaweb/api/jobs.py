@@ -164,7 +164,7 @@ class JobRuns(_Job):
     def get(self, request: Request, name: str) -> Response:
         """The runs of a job, the newest first."""
         page = Page(Page.of(request).limit, 0)
-        name = _own(request, name)
+        name = own(request, name)
         with platform(request) as om:
             om.jobs.metadata(name)
             found = Runs(om.db, om.mongo_url).of(full_name(name), om.bucket, page.limit) if page.limit else []
@@ -183,7 +183,7 @@ class JobRuns(_Job):
     )
     def post(self, request: Request, name: str) -> Response:
         """Run a job with the parameters in the body: 200 where all cells are through, 500 where one fails."""
-        name = _own(request, name)
+        name = own(request, name)
         parameters = request.data or {}
         if not isinstance(parameters, Mapping):
             raise InvalidInput("the body is no JSON object", hint='parameters by name, as {"factor": 7}')
@@ -236,7 +236,7 @@ class JobReport(_Job):
 
         It comes with a content policy by which nothing in it is run or loaded.
         """
-        name = _own(request, name)
+        name = own(request, name)
         accepted_as = {AsNotebook.media_type: "ipynb"}.get(str(request.accepted_media_type), "html")
         format = request.query_params.get("fmt") or accepted_as
         with platform(request) as om, waits(request):
@@ -284,7 +284,7 @@ def report_address(job: str, run: str) -> str:
     return f"{address('job', job)}report/?run={run}"
 
 
-def _own(request: Request, name: str) -> str:
+def own(request: Request, name: str) -> str:
     """The job that is asked for. Raises NotFound for another's: jobs are not shared."""
     found = asked_name(request, name)
     if not found:
@@ -295,7 +295,7 @@ def _own(request: Request, name: str) -> str:
 
 
 def _read(request: Request, name: str) -> Any:
-    name = _own(request, name)
+    name = own(request, name)
     format = request.query_params.get("fmt") or ""
     if format not in ("", "ipynb", "json"):
         raise InvalidInput(f"fmt={format[:40]!r} is not known", hint="ipynb; report/ has html and slides")
@@ -307,7 +307,7 @@ def _read(request: Request, name: str) -> Any:
 
 
 def _stored(request: Request, name: str, replace: bool) -> Response:
-    name = _own(request, name)
+    name = own(request, name)
     body = request.data
     if not isinstance(body, dict):
         raise InvalidInput("the body is no JSON object", hint='{"code": "print(1)"}, or a notebook')
@@ -329,7 +329,7 @@ def _put(om: Omega, name: str, body: dict[str, Any], replace: bool) -> Metadata:
 
 
 def _deleted(request: Request, name: str) -> Response:
-    name = _own(request, name)
+    name = own(request, name)
     with platform(request) as om:
         om.jobs.drop(name)
     audit.record("job.deleted", request, object=f"job {name}")

@@ -6,7 +6,19 @@ from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView
 
 from omegaweb import access
-from omegaweb.api import config, datasets, errors, grants, jobs, models, service, tasks, users, workers
+from omegaweb.api import (
+    config,
+    datasets,
+    errors,
+    grants,
+    jobs,
+    models,
+    schedules,
+    service,
+    tasks,
+    users,
+    workers,
+)
 from omegaweb.dashboard import reference
 
 _NAME = r"(?P<name>[\s\S]+?)"  # a name may have / in it; one of our verbs in the end is none of it
@@ -21,6 +33,8 @@ _JOBS = [
     path("v1/job/", jobs.Jobs.as_view()),
     re_path(rf"^v1/job/{_NAME}/run/$", jobs.JobRuns.as_view()),
     re_path(rf"^v1/job/{_NAME}/report/$", jobs.JobReport.as_view()),
+    re_path(rf"^v1/job/{_NAME}/schedule/$", schedules.JobSchedule.as_view()),
+    re_path(rf"^v1/job/{_NAME}/logs/$", schedules.JobLogs.as_view()),
     re_path(rf"^v1/job/{_NAME}/$", jobs.OneJob.as_view()),
 ]
 _GRANTS = [

@@ -315,3 +315,90 @@ def test_deletions_are_written_down(ann: Person, web: WebPlatform) -> None:
     code = "from omegaweb.audit.models import *; "
     code += f"print(*Entry.objects.filter(userid={ann.userid!r}, action='job.deleted').values_list('object'))"
     assert "('job daily',)" in web.manage("shell", "-v", "0", "-c", code).stdout
+
+
+# --- by itself
+
+
+def test_a_job_gets_a_schedule_and_runs_by_it(ann: Person, bob: Person, runner: WebRunner) -> None:
+    ann.call("POST", "job/daily/", json={"code": "print('by itself')"})
+    assert ann.get("job/daily/schedule/").json() == {"job": "daily.ipynb", "schedule": None, "next": []}
+    body = {"schedule": "Fridays, at 06:00", "zone": "Europe/Berlin", "retries": 2, "parameters": {"a": 1}}
+    answer = ann.call("PUT", "job/daily/schedule/", json=body)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert found == ann.get("job/daily/schedule/").json() and found["cron"] == "0 6 * * 5"
+    assert len(found["next"]) == 5 and found["next"][0] == found["due"]
+    assert all(time[10:16] == "T06:00" for time in found["next"])
+    assert (found["zone"], found["retries"], found["parameters"]) == ("Europe/Berlin", 2, {"a": 1})
+    assert message(bob.get("job/daily/schedule/"), 404)
+    assert ann.call("DELETE", "job/daily/schedule/").status_code == 204
+    assert ann.call("DELETE", "job/daily/schedule/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"schedule": "now and then"},
+        {"schedule": "at 6"},
+        {"schedule": "@daily", "zone": "Nowhere/Land"},
+        {"schedule": "@daily", "catch_up": "twice"},
+        {"schedule": "@daily", "retries": -1},
+        {"schedule": "@daily", "parameters": [1]},
+        {"schedule": "@daily", "webhook": "ftp://x"},
+        [],
+    ],
+)
+def test_what_is_no_schedule_is_refused(ann: Person, body: Any) -> None:
+    ann.call("POST", "job/daily/", json={"code": "1"})
+    assert message(ann.call("PUT", "job/daily/schedule/", json=body), 400)
+    assert ann.get("job/daily/schedule/").json()["schedule"] is None
+
+
+def test_the_log_of_a_run_is_its_account_s_own(ann: Person, bob: Person, runner: WebRunner) -> None:
+    code = "import omegaml as om\nprint('printed')\nom.logger.warning('logged')"
+    ann.call("POST", "job/loud/", json={"code": code})
+    assert ann.get("job/loud/logs/").json() == {"job": "loud.ipynb", "run": None, "lines": []}
+    run = ann.call("POST", "job/loud/run/").json()["job_runs"][0]["id"]
+
+    def said(query: str = "") -> list[str]:
+        answer = ann.get(f"job/loud/logs/?{query}")
+        assert answer.status_code == 200, answer.text
+        return [line["text"] for line in answer.json()["lines"]]
+
+    wait_for(lambda: "logged" in said())
+    assert said("level=warning") == ["logged"] and len(said("tail=1")) == 1
+    assert said(f"run={run}") == said() and said("since=2100-01-01T00:00:00Z") == []
+    for query in ("level=loud", "tail=many", "since=yesterday", "since=2026-01-01"):
+        assert message(ann.get(f"job/loud/logs/?{query}"), 400)
+    assert message(ann.get("job/loud/logs/?run=nothing"), 404)
+    bob.call("POST", "job/loud/", json={"code": "1"})
+    assert message(bob.get(f"job/loud/logs/?run={run}"), 404)
+
+
+# --- the same on pages
+
+
+def test_pages_show_reports_in_frames_without_rights(
+    ann: Person, bob: Person, om: Omega, web: WebPlatform
+) -> None:
+    run = left(om, "daily", new_code_cell("1"))
+    page = ann.page("/job/daily/").text
+    assert f'sandbox="" src="/report/daily.ipynb/?run={run}"' in page
+    for path, status in ((f"/report/daily/?run={run}", 200), ("/report/daily/?run=nothing", 404)):
+        answer = ann.page(path)
+        assert answer.status_code == status
+        assert answer.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+        assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
+    for path in (
+        "/job/daily/",
+        "/runs/daily/",
+        f"/report/daily/?run={run}",
+        "/notebook/daily/",
+        "/delete/job/daily/",
+    ):
+        assert bob.page(path).status_code == 404, path
+    assert ann.page("/notebook/daily/").headers["Content-Type"] == NOTEBOOK
+    viewer = web.person(role="viewer")
+    assert "Run now" not in viewer.page("/jobs/").text and viewer.page("/upload/job/").status_code == 403
