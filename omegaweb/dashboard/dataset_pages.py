@@ -101,9 +101,10 @@ def upload(request: HttpRequest) -> HttpResponse:
     form = uploads.Upload(
         where, request.POST or None, request.FILES or None, initial={"name": request.GET.get("name")}
     )
+    context: dict[str, Any] = {"form": form, "noun": "dataset"}
     if request.method != "POST":
-        return render(request, "dashboard/upload.html", {"form": form})
-    status, taken = 400, None
+        return render(request, "dashboard/upload.html", context)
+    status = 400
     if form.is_valid():
         with objects.store(request, "dataset") as store:
             try:
@@ -112,22 +113,22 @@ def upload(request: HttpRequest) -> HttpResponse:
                 messages.success(request, f"{meta.rows or 0:,} rows are stored as “{meta.name}”.")
                 return redirect(objects.address("dataset", meta.name, meta.bucket))
             except Conflict:
-                taken, status = store.metadata(form.cleaned_data["name"]), 409
+                context["taken"], status = store.metadata(form.cleaned_data["name"]), 409
                 form.add_error("name", "There is a dataset of this name. Nothing was changed.")
             except InvalidInput as error:
                 status = error.http_status
                 form.add_error("file", f"{error.message}. {error.hint or ''}".strip())
-    return render(request, "dashboard/upload.html", {"form": form, "taken": taken}, status=status)
+    return render(request, "dashboard/upload.html", context, status=status)
 
 
 @access(EDITOR)
-def upload_name(request: HttpRequest) -> HttpResponse:
+def upload_name(request: HttpRequest, noun: str) -> HttpResponse:
     """What there is under the name that is being typed, asked before anything is sent."""
     name, found = request.GET.get("name", ""), None
-    with objects.store(request, "dataset") as store:
+    with objects.store(request, noun) as store:
         if name and store.exists(name):
             found = store.metadata(name)
-    return render(request, "dashboard/upload_name.html", {"found": found})
+    return render(request, "dashboard/upload_name.html", {"found": found, "noun": noun})
 
 
 def _filter_query(request: HttpRequest) -> str:

@@ -39,7 +39,7 @@ class TypedName(forms.Form):
 
 @access(EDITOR)
 def delete(request: HttpRequest, noun: str, name: str = "") -> HttpResponse:
-    """Delete a dataset or a model: the page that asks (GET), and what it does (POST)."""
+    """Delete a dataset, a model or a job: the page that asks (GET), and what it does (POST)."""
     with objects.store(request, noun) as store:
         meta = store.metadata(objects.asked_name(request, name))
         versions, size = objects.freed(store, meta.name)

@@ -15,6 +15,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from omegaml.errors import NotFound
+from omegaml.jobs import RESULTS
 from omegaml.metadata import COLLECTION, Metadata
 from omegaml.mongo import translated
 from omegaml.omega import Omega
@@ -22,7 +23,7 @@ from omegaml.store import Store
 from omegaml.store.names import DEFAULT_BUCKET, is_shared
 from omegaweb import tenancy
 
-STORES = {"dataset": "datasets", "model": "models"}
+STORES = {"dataset": "datasets", "model": "models", "job": "jobs"}
 SORTS = ("name", "kind", "rows", "bytes", "modified")
 PAGE = 50
 
@@ -89,7 +90,7 @@ def platform(request: HttpRequest) -> Iterator[Omega]:
 
 @contextmanager
 def store(request: HttpRequest, noun: str) -> Iterator[Store]:
-    """The visitor's own datasets or models."""
+    """The visitor's own datasets, models or jobs."""
     with platform(request) as om:
         yield getattr(om, STORES[noun])
 
@@ -123,7 +124,8 @@ def listing(request: HttpRequest, noun: str) -> Listing:
     asked = request.GET.get("page", "")
     number = int(asked) if asked.isdecimal() and 0 < int(asked) < 10**6 else 1
     with store(request, noun) as found:
-        objects, total = found.page(PAGE * (number - 1), PAGE, q, sort)
+        outside = RESULTS if noun == "job" else ""
+        objects, total = found.page(PAGE * (number - 1), PAGE, q, sort, outside)
         buckets = _buckets(found)
     lines = [_line(noun, m) for m in objects]
     return Listing(lines, number, total, q, sort, found.bucket, buckets)

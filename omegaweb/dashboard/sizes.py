@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 
 from omegaweb.access import REST, rule
 from omegaweb.api.parsing import TooLarge
+from omegaweb.api.reports import MOST as NOTEBOOK
 from omegaweb.dashboard.errors import shown
 
 
@@ -27,8 +28,7 @@ class FormSize:
         if match is None or rule(view, match.app_name) == REST:
             return None
         most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        if match.url_name == "upload":
-            most += settings.OMEGA_BODY_BYTES
+        most += {"upload": settings.OMEGA_BODY_BYTES, "upload_job": NOTEBOOK}.get(match.url_name or "", 0)
         if int(request.META.get("CONTENT_LENGTH") or 0) <= most:
             return None
         return shown(

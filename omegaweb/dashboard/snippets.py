@@ -18,6 +18,8 @@ TRAIN = (
     'om.runtime.model("grader").fit("points[hours]", "points[points]")'
 )
 
+JOB = 'import omegaml as om\nom.jobs.put("daily.ipynb", "daily")\nom.runtime.job("daily").run()'
+
 
 def first_steps(url: str, userid: str) -> dict[str, str]:
     """What the first steps have to copy, for this visitor."""
@@ -109,6 +111,20 @@ class Snippets:
     def python_model(self) -> str:
         om = self._om
         return f'import omegaml as om\n{om}.runtime.model({_text(self._meta.name)}).predict("DATASET")'
+
+    @property
+    def python_job(self) -> str:
+        return f"import omegaml as om\n{self._om}.runtime.job({_text(self._meta.name)}).run()"
+
+    @property
+    def cli_job(self) -> str:
+        bucket = [] if self._meta.bucket == DEFAULT_BUCKET else [f"--bucket {self._meta.bucket}"]
+        return " ".join(["omegacli jobs run", shlex.quote(self._meta.name), *bucket])
+
+    @property
+    def curl_job(self) -> str:
+        content = "-H 'Content-Type: application/json'"
+        return self._curl(f"{self._url}{self.route}run/", "-X POST", content, "-d '{}'")
 
     def curl_predict(self, signature: Mapping[str, Any]) -> str:
         body = json.dumps(self.example(signature), ensure_ascii=False)

@@ -18,12 +18,19 @@ KINDS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 
 
 class Upload(forms.Form):
-    """A file, and what the dataset is to be called."""
+    """A file, and what the dataset is to be called.
+
+    Attributes:
+        kinds: how the names of the files end that it takes.
+        most: bytes that these may have.
+    """
+
+    kinds: tuple[str, ...] = tuple(KINDS)
+    most = settings.OMEGA_BODY_BYTES
 
     file = forms.FileField(
         label="CSV or Parquet file",
         help_text="The first line of a CSV file names the columns.",
-        widget=forms.FileInput(attrs={"accept": ",".join(KINDS)}),
     )
     name = forms.CharField(
         max_length=500, label="Name of the dataset", help_text="As in sales or 2026/sales."
@@ -32,6 +39,7 @@ class Upload(forms.Form):
 
     def __init__(self, where: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["file"].widget = forms.FileInput(attrs={"accept": ",".join(self.kinds)})
         # what is there under the name is looked up as soon as it is typed, before a file is sent for nothing
         when = "change" if self.is_bound else "load, change"
         asks = {"hx-get": where, "hx-trigger": when, "hx-target": "#taken"}
@@ -39,10 +47,10 @@ class Upload(forms.Form):
 
     def clean_file(self) -> Any:
         file = self.cleaned_data["file"]
-        if not file.name.lower().endswith(tuple(KINDS)):
-            raise forms.ValidationError(f"The file's name ends in none of {', '.join(KINDS)}.")
-        if file.size > settings.OMEGA_BODY_BYTES:
-            limit = filesizeformat(settings.OMEGA_BODY_BYTES)
+        if not file.name.lower().endswith(self.kinds):
+            raise forms.ValidationError(f"The file's name ends in none of {', '.join(self.kinds)}.")
+        if file.size > self.most:
+            limit = filesizeformat(self.most)
             raise forms.ValidationError(
                 f"The file is larger than the {limit} that the platform takes at once."
             )

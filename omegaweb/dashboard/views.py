@@ -1,11 +1,10 @@
-"""Home with its first steps, the lists of what is stored, and the state of the runtime."""
+"""Home with its first steps, and the lists of what is stored."""
 
 from __future__ import annotations
 
 from constance import config
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
 from omegaweb.access import ANYBODY, access
@@ -15,7 +14,6 @@ from omegaweb.dashboard.models import LandingPage
 from omegaweb.dashboard.snippets import PUT, TRAIN, first_steps
 from omegaweb.dashboard.steps import progress
 from omegaweb.roles import VIEWER
-from omegaweb.workers.models import Worker
 
 STOP_POLLING = 286  # htmx's own status
 
@@ -52,24 +50,3 @@ def listed(request: HttpRequest, noun: str) -> HttpResponse:
     context = {"listing": objects.listing(request, noun), "snippets": {"put": PUT, "train": TRAIN}}
     context |= sharing_pages.held(request, noun)
     return render(request, f"dashboard/{noun}s.html", context)
-
-
-@access(VIEWER)
-@never_cache
-def runtime(request: HttpRequest) -> HttpResponse:
-    """Who carries out tasks, and what came of those of the last day."""
-    joined = list(Worker.alive())
-    with objects.platform(request) as om:
-        status = om.runtime.status()
-    part = request.headers.get("HX-Request")
-    now, known = timezone.now(), {worker.id for worker in joined}
-    runners = [
-        *(
-            {**vars(worker), "age": (now - worker.seen).total_seconds(), "serves": "all accounts"}
-            for worker in joined
-        ),
-        *({**runner, "serves": "you"} for runner in status["runners"] if runner["id"] not in known),
-    ]
-    context = {"runners": runners, "tasks": status["tasks"]}
-    template = "dashboard/runtime_part.html" if part else "dashboard/runtime.html"
-    return render(request, template, context)

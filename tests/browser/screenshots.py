@@ -90,6 +90,11 @@ def _taken(page: Page) -> None:
     page.locator("#taken .notice").wait_for()
 
 
+def _framed(page: Page) -> None:
+    page.locator("iframe.report").scroll_into_view_if_needed()
+    page.frame_locator("iframe.report").get_by_role("heading").first.wait_for()
+
+
 def _route(page: Page) -> None:
     page.locator("#dataset_read > summary").click()
 
@@ -125,6 +130,14 @@ OPEN = [
     Picture("model", "/model/flowers/", act=_asked(*FLOWER)),
     Picture("model-wrong", "/model/flowers/", act=_asked("5.1", "tall", "1.4", "0.2")),
     Picture("model-about", "/model/flowers/", place="#use"),
+    Picture("jobs-empty", "/jobs/", "eve_new"),
+    Picture("jobs", "/jobs/"),
+    Picture("job", "/job/reports/weekly/"),
+    Picture("job-runs", "/job/reports/weekly/", place="#runs"),
+    Picture("job-report", "/job/reports/weekly/", place="#report", act=_framed),
+    Picture("job-schedule", "/job/reports/weekly/", place="#schedule"),
+    Picture("job-use", "/job/reports/weekly/", place="#use"),
+    Picture("job-upload", "/upload/job/?name=reports/weekly", act=_taken),
     Picture("runtime", "/runtime/"),
     Picture("absent", "/dataset/nowhere/"),
     Picture("forbidden", "/settings/external/"),
@@ -175,12 +188,14 @@ class Stage:
             yield seen
 
     def _ask(self) -> None:
-        """Have a task that is done and one that failed."""
+        """Have a task that is done, one that failed and one under way."""
         for values in (FLOWER, ("a", "b", "c", "d")):
             body = {"data": [[float(v) if v[0].isdigit() else v for v in values]]}
             answer = self.people["ann_lee"].call("POST", "model/flowers/predict/?async=1", json=body)
             self.people["ann_lee"].get(f"task/{answer.json()['id']}/?wait=30")
         self.people["ann_lee"].call("POST", "model/flowers/predict/", json={"data": [[5.1, 3.5, 1.4, 0.2]]})
+        self.people["ann_lee"].call("POST", "job/training/", json={"code": "import time; time.sleep(3600)"})
+        self.people["ann_lee"].call("POST", "job/training/run/?async=1")
 
     def _reset_link(self, userid: str) -> str:
         """The path that a mail about a lost password leads to."""
@@ -211,7 +226,7 @@ def stage(folder: Path) -> Iterator[Stage]:
         people["boss"] = web.person("boss", role="admin")
         stored.fill(people["ann_lee"])
         with stored.platform(people["ann_lee"]) as om:
-            for hostile in (om.datasets, om.models):
+            for hostile in (om.datasets, om.models, om.jobs):
                 hostile.drop(stored.HOSTILE)
         people["ann_lee"].call("POST", "user/ann_lee/key/", json={"name": "nightly build"})
         for noun, name in (("dataset", "sales"), ("model", "flowers")):

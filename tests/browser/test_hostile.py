@@ -9,10 +9,11 @@ from urllib.parse import quote
 import pandas as pd
 import pytest
 import requests
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from playwright.sync_api import Browser, Page
 from sklearn.linear_model import LinearRegression
 
-from tests.browser.stored import CELL, HOSTILE, platform
+from tests.browser.stored import CELL, HOSTILE, left, platform
 from tests.browser.visits import Visit, visit
 from tests.services.web_platform import PASSWORD, Person, WebPlatform
 from tests.services.web_runner import WebRunner
@@ -33,6 +34,14 @@ def mallory(web: WebPlatform) -> Person:
         om.datasets.put({LABEL: CELL}, LABEL)
         om.models.put(LinearRegression().fit(frame[["x", HOSTILE]], frame["x"]), HOSTILE)
         om.models.put(LinearRegression().fit(frame[["x", HOSTILE]].to_numpy(), frame["x"]), LABEL)
+        for name in (HOSTILE, LABEL):
+            om.jobs.create(TOP, name)
+            shown = new_output(
+                "display_data", {"text/html": CELL + TOP, "application/javascript": "alert('js')"}
+            )
+            left(
+                om, name, [new_markdown_cell(CELL + TOP), new_code_cell(TOP, outputs=[shown])], "failed", CELL
+            )
     person.submit("/account/", display_name=HOSTILE, email="mallory@example.org")
     person.call("POST", "user/mallory/key/", json={"name": LABEL})
     person.submit(f"/delete/dataset/{NAME}/gone/", typed=f"{HOSTILE}/gone")
@@ -76,6 +85,11 @@ def test_what_is_stored_is_shown_as_it_is(browser: Browser, mallory: Person) -> 
         f"/model/?name={quote(LABEL)}": LABEL,
         f"/delete/model/{NAME}/": HOSTILE,
         "/account/": LABEL,
+        "/jobs/": HOSTILE,
+        f"/job/{NAME}/": CELL,
+        f"/job/?name={quote(LABEL)}": LABEL,
+        f"/delete/job/{NAME}/": HOSTILE,
+        f"/upload/job/?name={NAME}": "Upload a notebook",
         "/": HOSTILE,
         "/runtime/": "Runtime",
         "/api/docs/": "omega|ml",
@@ -99,6 +113,9 @@ def test_what_is_asked_is_shown_as_it_is(browser: Browser, mallory: Person) -> N
             f"/dataset/{quote(CELL)}/",
             f"/model/{quote(CELL)}/",
             f"/upload/?name={NAME}",
+            f"/jobs/?q={quote(LABEL)}",
+            f"/job/{quote(CELL)}/",
+            f"/job/{NAME}/?run={quote(CELL)}",
             f"/upload/?name={quote(LABEL)}&bucket={quote(LABEL)}",
             f"/{NAME}/",
             f"/steps/?have={NAME}",
@@ -131,6 +148,24 @@ def test_what_scripts_show_later_is_shown_as_it_is(
         page.get_by_role("button", name="Predict").click()
         page.locator(".answer .bad").wait_for()
         _clean(seen, "try it with JSON")
+
+
+def test_what_a_run_has_left_is_shown_and_does_nothing(browser: Browser, mallory: Person) -> None:
+    with window(browser, mallory) as seen:
+        page = looked(seen, f"/job/{NAME}/")
+        page.locator("iframe.report").scroll_into_view_if_needed()
+        frame = page.frame_locator("iframe.report")
+        frame.locator("img[src=x]").first.wait_for(state="attached")
+        page.wait_for_timeout(500)
+        # nobody's origin: neither the page around it nor the API can be reached from in there
+        assert page.evaluate("document.querySelector('iframe.report').contentDocument") is None
+        alone = seen.page.goto(seen.url + page.locator("iframe.report").get_attribute("src"))
+        assert alone is not None and alone.headers["content-security-policy"].startswith("sandbox; ")
+        page.wait_for_timeout(500)
+        for asked in (f"run={quote(CELL)}", f"fmt={quote(CELL)}"):
+            page.goto(f"{seen.url}/report/{NAME}/?{asked}")
+            assert page.locator("img").count() == 0
+        assert [said for said in seen.complaints if said.startswith(("dialog", "error"))] == []
 
 
 def test_administrators_see_it_as_it_is(

@@ -39,9 +39,24 @@ SIGNED_IN = [
     "/model/flowers/",
     f"/model/{quote(HOSTILE)}/",
     "/delete/model/flowers/",
+    "/jobs/",
+    "/jobs/?q=nothing",
+    "/job/reports/weekly/",
+    "/job/never%20run/",
+    f"/job/{quote(HOSTILE)}/",
+    "/job/nowhere/",
+    "/upload/job/?name=never run",
+    "/delete/job/reports/weekly/",
     "/runtime/",
 ]
-EMPTY = ["/", "/datasets/", "/models/", "/upload/", "/runtime/"]  # for a viewer, some of them forbidden
+EMPTY = [
+    "/",
+    "/datasets/",
+    "/models/",
+    "/jobs/",
+    "/upload/",
+    "/runtime/",
+]  # for a viewer, some of them forbidden
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

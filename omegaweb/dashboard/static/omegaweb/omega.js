@@ -23,3 +23,16 @@ document.addEventListener("submit", (event) => {
   busy.hidden = false;
   event.target.querySelector("button").disabled = true;
 });
+// A part that renews itself keeps the focus: where what had it is gone, the part itself gets it.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const part = event.detail.target;
+  part.hadFocus = part.tabIndex === -1 && part.contains(document.activeElement);
+});
+document.addEventListener("htmx:afterSettle", (event) => {
+  const part = event.detail.target;
+  if (part.hadFocus && !part.contains(document.activeElement)) part.focus({ preventScroll: true });
+});
+// A clock is that of whoever looks, where nothing else was said: <input data-zone>.
+for (const input of document.querySelectorAll("[data-zone]")) {
+  input.value = Intl.DateTimeFormat().resolvedOptions().timeZone || input.value;
+}
