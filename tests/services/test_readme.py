@@ -75,7 +75,7 @@ def test_the_tour_of_the_readme_works_as_typed(session: Session) -> None:
     assert answers.split().count("2") > 40  # of the 48 wines of the third grower
 
 
-PAGES = ["datasets", "models", "schedules", "users", "rest-datasets", "rest-models", "sharing"]
+PAGES = ["datasets", "models", "schedules", "users", "rest-datasets", "rest-models", "rest-jobs", "sharing"]
 
 
 @pytest.mark.parametrize("page", [f"docs/{name}.md" for name in PAGES])
