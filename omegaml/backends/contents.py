@@ -198,6 +198,8 @@ def _support_vectors(model: Any) -> bool:
     pairs = number * (number - 1) // 2
     count = int(counts.sum()) if classifies else int(counts[0])
     chances = {len(state[name]) for name in ("_probA", "_probB") if name in state}
+    weights, is_sparse = state["_dual_coef_"], hasattr(vectors, "indptr")
+    width = (number - 1 if classifies else 1) * count
     shape = (0, 0) if model.kernel == "precomputed" else (count, _width(model))
     return (
         bool((counts >= 0).all())
@@ -205,9 +207,11 @@ def _support_vectors(model: Any) -> bool:
         and rows.shape == (count,)
         and bool(((rows >= 0) & (rows < state["shape_fit_"][0])).all())
         and vectors.shape == shape
-        and state["_dual_coef_"].shape == (number - 1 if classifies else 1, count)
+        and weights.shape == (number - 1 if classifies else 1, count)
+        and state["_sparse"] is is_sparse is hasattr(weights, "indptr")
+        and (not is_sparse or weights.data.shape == (width,))
         and state["_intercept_"].shape == (pairs if classifies else 1,)
-        and chances <= {0, pairs}
+        and chances in (set(), {0}, {pairs})
     )
 
 

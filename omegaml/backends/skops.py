@@ -25,6 +25,7 @@ OLDEST, NEWEST = 1, 2
 """The protocols of skops whose loaders were reviewed with the list."""
 MOST_NAMED = 100
 SMALL = 4 << 20
+MOST_SEEDS = 1000
 
 _LEAVE_OUT = 'leave out format="skops", which is for models that others load'
 _OTHER = "it is damaged, or was made with another version of scikit-learn"
@@ -91,6 +92,7 @@ def _check(data: bytes) -> None:
         members = archives.unpacked(data)
         schema = _schema(members)
         _check_protocol(schema.get("protocol"))
+        _check_ids(schema, {})
         refused: list[str] = []
         for state in _states(schema):
             loader, name = state["__loader__"], f"{state.get('__module__')}.{state.get('__class__')}"
@@ -103,9 +105,11 @@ def _check(data: bytes) -> None:
                     archives.check_array(array)
             elif loader == "NdArrayNode" and state.get("type") == "numpy":
                 archives.check_array(members[state["file"]])
+            elif loader == "RandomGeneratorNode":
+                _check_seed(state["content"])
     except Corrupt as e:
         raise Corrupt(f"the skops file cannot be used: {e.message}", hint="ask for it again") from e
-    except (KeyError, TypeError, RecursionError) as e:
+    except (KeyError, TypeError, ValueError, RecursionError) as e:
         raise Corrupt(f"the skops file cannot be used: {_said(e)}", hint="ask for it again") from e
     _refuse(refused)
 
@@ -131,6 +135,27 @@ def _check_protocol(protocol: object) -> None:
             f"the skops file is of protocol {protocol}; this version reads up to {NEWEST}",
             hint="pip install --upgrade omegaml skops",
         )
+
+
+def _check_ids(part: Any, meant: dict[Any, int]) -> int:
+    """Raise Corrupt where one id means two things: skops would make the first of them only.
+
+    Returns: a number that is the same for parts that say the same.
+    """
+    if isinstance(part, list):
+        return hash(tuple(_check_ids(item, meant) for item in part))
+    if not isinstance(part, dict):
+        return hash((type(part), part))
+    said = hash(tuple((k, _check_ids(v, meant)) for k, v in part.items() if k not in ("__id__", "file")))
+    if part.get("__id__") and meant.setdefault(part["__id__"], said) != said:
+        raise Corrupt("two of its parts have one id")
+    return said
+
+
+def _check_seed(content: Any) -> None:
+    """Raise Corrupt where the state of a random generator asks for more memory than one has."""
+    if "seed_seq" in content and int(content["seed_seq"]["content"]["pool_size"]["content"]) > MOST_SEEDS:
+        raise Corrupt("it holds a random generator that cannot be")
 
 
 def _states(schema: Any) -> Iterator[dict[str, Any]]:

@@ -395,6 +395,24 @@ def test_arrays_with_pickles_in_them_are_refused(tmp_path: Path) -> None:
     assert not canary.exists()
 
 
+def test_an_id_that_means_two_things_is_refused() -> None:
+    """Else what is looked at would not be what is made: of two parts with one id skops makes the first."""
+    one, other = {**text("a"), "__id__": 7}, {**text("b"), "__id__": 7}
+    assert load(archive(items("ListNode", "builtins.list", one, one))) == ["a", "a"]
+    assert skops.io.loads(archive(items("ListNode", "builtins.list", one, other))) == ["a", "a"]
+    with pytest.raises(Corrupt, match="one id"):
+        load(archive(items("ListNode", "builtins.list", one, other)))
+
+
+def test_a_random_generator_takes_no_more_memory_than_one_has() -> None:
+    schema, files = good(HISTOGRAM)
+    seed = schema["content"]["content"]["_feature_subsample_rng"]["content"]["seed_seq"]["content"]
+    assert seed["pool_size"]["content"] == "4"
+    seed["pool_size"] = {**text(""), "content": "1000000000000"}
+    with pytest.raises(Corrupt, match="random generator"):
+        load(archive(schema, files))
+
+
 def test_a_file_that_is_nested_too_deeply_is_refused() -> None:
     inside: Any = text("x")
     for _ in range(3000):
@@ -517,6 +535,8 @@ def bad_indices(model: Any) -> None:
         (VECTORS, attribute("_dual_coef_", lambda m: m._dual_coef_[:, :2].copy()), "SVC"),
         (VECTORS, attribute("_intercept_", lambda m: m._intercept_[:1].copy()), "SVC"),
         (VECTORS, attribute("support_vectors_", lambda m: m.support_vectors_[:, :2].copy()), "SVC"),
+        (VECTORS, attribute("_sparse", 1), "SVC"),
+        (SPARSE, attribute("_sparse", False), "SVC"),
         (SPARSE, bad_indices, "csr_matrix"),
         (MEANS, attribute("cluster_centers_", lambda m: m.cluster_centers_[:, :2].copy()), "KMeans"),
         (CACHED, lambda m: None, "Pipeline"),
