@@ -112,6 +112,14 @@ LIMITS: dict[str, Limit] = {
     "page of a dataset, size": alone(150, "KB"),
     "list of datasets": alone(300),
     "list of datasets, size": alone(150, "KB"),
+    # runtime on Celery workers
+    "ping / bare Celery task": at_most(1.2),
+    "calls / bare Celery task": at_most(1 / 0.85),
+    "predict by a worker, beyond the model": alone(8.0),
+    "predict by name": INFORMATION,
+    "a worker's own memory": alone(110, "MB"),
+    "a worker's memory, for each of its processes": alone(110, "MB"),
+    "notebook / nbclient": at_most(1.2),
     # command line, CPU milliseconds
     "import omegaml": alone(60, measure="cpu"),
     "omegacli --version": alone(40, measure="cpu"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.bench import Bench
-from benchmarks.cases import append, blobs, cli, filters, groups, numbers, rows, small, web, whole
+from benchmarks.cases import append, blobs, cli, filters, groups, numbers, rows, runtime, small, web, whole
 from benchmarks.lines import Line
 
 CASES: dict[str, Callable[[Bench], list[Line]]] = {
@@ -19,4 +19,5 @@ CASES: dict[str, Callable[[Bench], list[Line]]] = {
     "blobs": blobs.run,
     "cli": cli.run,
     "web": web.run,
+    "runtime": runtime.run,
 }
