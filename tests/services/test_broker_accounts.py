@@ -208,6 +208,30 @@ def test_settings_for_inside_the_cluster_name_its_own_broker(ann: Person, web: W
         assert (urlsplit(answer["OMEGA_BROKER"]).hostname, answer["OMEGA_RUNTIME"]) == (host, "celery")
 
 
+def test_jobs_run_by_rest_on_the_same_worker(anns: Omega, ann: Person, bob: Person) -> None:
+    code = "import omegaml as om\nom.datasets.put([om.bucket, n], 'made')"
+    for name, text in (("daily", code), ("bad", "1 / 0"), ("slow", "import time; time.sleep(600)")):
+        assert ann.call("POST", f"job/{name}/", json={"code": text}).status_code == 201
+    answer = ann.call("POST", "job/daily/run/", json={"n": 7})
+    assert answer.status_code == 200, answer.text
+    assert anns.datasets.get("made") == ["omegaml", 7] and anns.jobs.exists(answer.json()["job_results"][0])
+    failed = ann.call("POST", "job/bad/run/")
+    assert failed.status_code == 500 and "ZeroDivisionError" in failed.json()["error"]["message"]
+    assert ann.get("job/bad/report/").headers["Run-Status"] == "failed"
+    ended = ann.call("POST", "job/slow/run/?timeout=4")
+    assert ended.status_code == 504, ended.text
+    assert ann.get("job/slow/").json()["runs"][0]["status"] == "failed"
+    later = ann.call("POST", "job/daily/run/?async=1", json={"n": 8})
+    task = ann.get(later.headers["Location"].partition("/api/v1/")[2] + "?wait=50").json()
+    assert (task["status"], task["job"]) == ("done", "daily.ipynb")
+    for route in ("job/daily/", "job/daily/report/", f"task/{task['id']}/"):
+        assert bob.get(route).status_code == 404
+    for route, body in (("job/daily/run/", {}), ("model/m/predict/", {"data": [[1]]})):
+        refused = ann.call("POST", f"{route}?require=gpu", json=body)
+        assert refused.status_code == 503 and "'gpu'" in refused.json()["error"]["message"]
+        assert refused.json()["error"]["hint"] == "labels there are: default"
+
+
 def test_a_hostile_model_finds_nothing_of_another_or_of_a_service(
     anns: Omega, bobs: Omega, web: WebPlatform, worker: WorkerProcess
 ) -> None:
