@@ -23,6 +23,11 @@ PIECE = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
+def bound(data: bytes) -> int:
+    """How many bytes may come of an archive."""
+    return max(FREE, GROWTH * len(data))
+
+
 def unpacked(data: bytes, most: int | None = None) -> dict[str, bytes]:
     """Return what is in an archive of files side by side, by name.
 
@@ -30,7 +35,7 @@ def unpacked(data: bytes, most: int | None = None) -> dict[str, bytes]:
         most: bytes that it may unpack to; by default so many as its length lets expect.
     Raises: Corrupt (no archive, damaged; folders or the same name twice; far larger inside than outside).
     """
-    most = max(FREE, GROWTH * len(data)) if most is None else most
+    most = bound(data) if most is None else most
     found: dict[str, bytes] = {}
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

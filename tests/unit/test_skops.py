@@ -373,6 +373,16 @@ def test_a_bomb_is_refused_before_it_goes_off() -> None:
         load(archive(sparse, {"1.npz": inner.getvalue()}))
 
 
+def test_one_array_is_not_read_without_end() -> None:
+    array = io.BytesIO()
+    np.save(array, np.zeros(1 << 17))
+    part = state("NdArrayNode", "numpy.ndarray", type="numpy", file="1.npy")
+    files = {"1.npy": array.getvalue()}
+    assert len(load(archive(items("ListNode", "builtins.list", *[part] * 3), files))) == 3
+    with pytest.raises(Corrupt, match="more memory"):
+        load(archive(items("ListNode", "builtins.list", *[part] * 5000), files))
+
+
 def test_arrays_with_pickles_in_them_are_refused(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
 
