@@ -88,7 +88,10 @@ class Jobs(Store):
         Args:
             code: the source of one cell, or of several.
         """
-        from nbformat.v4 import new_code_cell, new_notebook
+        from omegaml.backends.notebooks import installed
+
+        with installed():
+            from nbformat.v4 import new_code_cell, new_notebook
 
         cells = [code] if isinstance(code, str) else list(code)
         if not all(isinstance(cell, str) for cell in cells):
@@ -209,11 +212,14 @@ def rendered(notebook: Any, format: str) -> bytes:
         raise InvalidInput(
             f"a notebook cannot be exported as {format!r}", hint=f"one of {', '.join(FORMATS)}"
         )
-    if format == "ipynb":
+    from omegaml.backends.notebooks import installed
+
+    with installed():
         import nbformat
 
-        return str(nbformat.writes(notebook, version=4)).encode()
-    from nbconvert import HTMLExporter, SlidesExporter
+        if format == "ipynb":
+            return str(nbformat.writes(notebook, version=4)).encode()
+        from nbconvert import HTMLExporter, SlidesExporter
 
     exporter: Any = SlidesExporter if format == "slides" else HTMLExporter
     # no images by their path: a stranger's notebook could name a file of whoever looks at it

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from omegaml.backends.base import Blob
 from omegaml.errors import InvalidInput
 
 KERNELSPEC = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Around imports of what the extra `jobs` brings. Raises: InvalidInput, which says how to get it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InvalidInput(
+            f"notebooks need the package {error.name!r}, which is not installed here",
+            hint="pip install 'omegaml[jobs]'",
+        ) from None
 
 
 class NotebookBackend:
@@ -24,22 +38,24 @@ class NotebookBackend:
 
         Raises: InvalidInput (no valid notebook; says where).
         """
+        notebook = checked(obj)
         import nbformat
 
-        notebook = checked(obj)
         data = nbformat.writes(notebook, version=4).encode()
         return Blob(data, {"kernel": str(notebook.metadata.kernelspec.name)}, len(data))
 
     def decode(self, payload: Blob, format: int) -> Any:
-        import nbformat
+        with installed():
+            import nbformat
 
         return nbformat.reads(bytes(payload.read()).decode("utf-8"), as_version=4)
 
 
 def checked(obj: Any) -> Any:
     """Return a copy of a notebook, valid and complete. Raises InvalidInput."""
-    import nbformat
-    from nbformat.validator import normalize
+    with installed():
+        import nbformat
+        from nbformat.validator import normalize
 
     if "nbformat" not in dict(obj):
         raise InvalidInput("this is no notebook: it has no `nbformat`", hint="open and save it in Jupyter")

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from omegaml.errors import OmegaError, TaskFailed, TimedOut
+from omegaml.runtime import folders
 from omegaml.runtime import limits as use
 from omegaml.runtime.base import Task, error_to_doc
 from omegaml.runtime.limits import Limits, Watch
@@ -148,6 +149,7 @@ class Child:
             return
         kill_all(process.pid)
         process.wait()
+        folders.remove_of(process.pid)
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 with suppress(OSError):
@@ -364,6 +366,7 @@ def _carry_out(om: Omega, task: Task, limits: Limits) -> str:
 def _forward(stream: IO[str], lines: queue.SimpleQueue[str]) -> None:
     for line in stream:
         lines.put(line)
+    folders.remove_of(os.getpid())
     os._exit(0)
 
 

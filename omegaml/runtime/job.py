@@ -70,8 +70,9 @@ class RuntimeJob:
         except OmegaError as error:
             with suppress(OmegaError):
                 if promise.done():  # whoever carried it out may have been killed before it wrote that down
-                    results = error.details.get("results")
-                    self._records().finish(promise.id, promise.status, results, error.message)
+                    records, results = self._records(), error.details.get("results")
+                    records.finish(promise.id, promise.status, results, error.message)
+                    error.details["results"] = results or records.get(promise.id).results
             raise
 
     def runs(self, limit: int = 100) -> list[Run]:

@@ -2,27 +2,26 @@
 
 The kernel is a process of whoever carries the task out and dies with it. It finds the platform by a
 configuration file of mode 0600 in a folder of mode 0700, which also holds the sockets it is spoken to by and
-is its working directory; the folder is removed at the end.
+is its working directory; the folder is removed at the end. What there is of the notebook of results is stored
+while it is executed, too, so that it outlives whoever does that.
 """
 
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
-import re
-import shutil
 import signal
-import sys
-import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaml.backends.notebooks import installed
 from omegaml.config import ConfigFile
 from omegaml.errors import InvalidInput, OmegaError, TaskFailed, TimedOut, Unavailable
+from omegaml.runtime import folders
 from omegaml.runtime.logger import TASK
 from omegaml.runtime.runs import BEAT, Run, Runs
 
@@ -30,15 +29,9 @@ if TYPE_CHECKING:
     from omegaml.omega import Omega
     from omegaml.runtime.base import Task
 
-MAX_CELL = 10 << 20
-"""Characters of output that a cell keeps."""
-
 CELL_TIMEOUT = "cell_timeout"
 """The parameter that is not the notebook's: seconds that each of its cells may take."""
 
-FOLDER = "omega-run-"
-log = logging.getLogger("notebook")
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _libc = ctypes.CDLL(None)
 
 
@@ -46,7 +39,8 @@ def run(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict[s
     """Execute the notebook and return `{job, run, results}`; `results` names the notebook with the outputs.
 
     Raises: NotFound (no such notebook), InvalidInput (no such kernel), TaskFailed (a cell raised, or the
-        kernel died; names the cell), TimedOut (a cell took too long). The outputs so far are stored by then.
+        kernel died; names the cell), TimedOut (a cell took too long). The outputs so far are stored by then;
+        if this process is killed, those until a few seconds before.
     """
     from omegaml.jobs import RESULTS, SUFFIX, full_name
 
@@ -57,6 +51,11 @@ def run(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict[s
     runs.start(task.id)
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{task.id[:8]}"
     results = f"{RESULTS}{job.removesuffix(SUFFIX)}_{stamp}{SUFFIX}"
+
+    def store(notebook: Any) -> None:
+        om.jobs.put(notebook, results, attributes={"source_job": job, "run": task.id})
+        runs.keeps(task.id, results)
+
     stored: str | None = None
     error: OmegaError | None = None
     ended = threading.Event()
@@ -64,8 +63,8 @@ def run(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict[s
     try:
         timeout = params.pop(CELL_TIMEOUT, None)
         notebook = with_parameters(om.jobs.get(job), params)
-        error = _execute(om, task, notebook, timeout)
-        om.jobs.put(notebook, results, attributes={"source_job": job, "run": task.id})
+        error = _execute(om, task, notebook, timeout, store)
+        store(notebook)
         stored = results
     except OmegaError as problem:
         error = error or problem
@@ -91,10 +90,10 @@ def with_parameters(notebook: Any, params: dict[str, Any]) -> Any:
 
     Raises: InvalidInput (a name that is none, or a value that is no JSON).
     """
-    from nbformat.v4 import new_code_cell
-
     if not params:
         return notebook
+    from nbformat.v4 import new_code_cell
+
     for name, value in params.items():
         if not name.isidentifier() or not _is_plain(value):
             raise InvalidInput(f"{name!r} cannot be a parameter", hint="a name, and a value of JSON")
@@ -113,118 +112,66 @@ def _is_plain(value: Any) -> bool:
     return value is None or type(value) in (bool, int, str) or (type(value) is float and value - value == 0)
 
 
-def _execute(om: Omega, task: Task, notebook: Any, timeout: float | None) -> OmegaError | None:
-    """Run all cells, in place; return what went wrong."""
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
-    from jupyter_client.manager import AsyncKernelManager
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+def _execute(
+    om: Omega, task: Task, notebook: Any, timeout: float | None, store: Callable[[Any], None]
+) -> OmegaError | None:
+    """Run all cells, in place, and `store` the notebook now and then; return what went wrong."""
+    with installed():
+        from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+        from jupyter_client.manager import AsyncKernelManager
+        from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+        from omegaml.runtime.cells import Client, Keeper, plain
 
     wanted = notebook.metadata.kernelspec.name
-    _clear_up()
-    prefix = f"{FOLDER}{os.getpid()}-"
-    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
-        manager = AsyncKernelManager(kernel_name=wanted, transport="ipc", ip=str(Path(folder, "kernel")))
-        manager.connection_file = str(Path(folder, "kernel.json"))
+    for cell in notebook.cells:
+        if cell.cell_type == "code":  # what is left of a run before is not what comes of this one
+            cell.outputs, cell.execution_count = [], None
+    folders.remove_of_the_dead()
+    with folders.folder() as folder:
+        manager = AsyncKernelManager(kernel_name=wanted, transport="ipc", ip=str(folder / "kernel"))
+        manager.connection_file = str(folder / "kernel.json")
         try:
             _ = manager.kernel_spec
         except NoSuchKernel:
             there = ", ".join(sorted(KernelSpecManager().find_kernel_specs())) or "none"
             return InvalidInput(f"{task.what} needs the kernel {wanted!r}", hint=f"kernels here: {there}")
-        client = _client()(notebook, km=manager, timeout=timeout)
-        client.owns_km = True
-        client.log.setLevel(logging.WARNING)  # the log is for what the cells say
+        keeper = Keeper(store)
+        client = Client(notebook, keeper, km=manager, timeout=timeout)
         try:
-            client.execute(env=_environment(om, task, folder), cwd=folder, preexec_fn=_die_with_parent)
+            client.execute(env=_environment(om, task, folder), cwd=str(folder), preexec_fn=_die_with_parent)
         except CellExecutionError as error:
-            text = _ANSI.sub("", error.traceback)[-100_000:]
-            what = f"{error.ename}: {_ANSI.sub('', error.evalue)[:1000]}".removesuffix(": ")
-            return _failed(task, client, what, traceback=text)
+            what = f"{error.ename}: {plain(error.evalue[:1000])}".removesuffix(": ")
+            return _failed(task, client.cell, what, traceback=plain(error.traceback))
         except CellTimeoutError:
             where = f"cell {client.cell} of {task.what}"
             return TimedOut(f"{where} took longer than {timeout:g} seconds", hint="raise cell_timeout")
         except DeadKernelError:
-            return _failed(task, client, "the kernel died", hint="most often memory runs out")
+            return _failed(task, client.cell, "the kernel died", hint="most often memory runs out")
         except RuntimeError as error:
             return Unavailable(f"{task.what}: the kernel {wanted!r} does not start: {error}")
+        finally:
+            client.stop()
+            keeper.close()
     return None
 
 
-def _failed(task: Task, client: Any, what: str, **more: Any) -> TaskFailed:
-    hint = more.pop("hint", None)
-    return TaskFailed(
-        f"{task.what} failed in cell {client.cell}: {what}", hint=hint, cell=client.cell, **more
-    )
+def _failed(task: Task, cell: int, what: str, hint: str | None = None, **more: Any) -> TaskFailed:
+    return TaskFailed(f"{task.what} failed in cell {cell}: {what}", hint=hint, cell=cell, **more)
 
 
-def _environment(om: Omega, task: Task, folder: str) -> dict[str, str]:
-    config = Path(folder, "config.yml")
+def _environment(om: Omega, task: Task, folder: Path) -> dict[str, str]:
+    config = folder / "config.yml"
     ConfigFile(config).set_values({"OMEGA_MONGO_URL": om.mongo_url, "OMEGA_BUCKET": om.bucket})
-    profile = Path(folder, "ipython", "profile_default")
+    profile = folder / "ipython" / "profile_default"
     profile.mkdir(parents=True)
     Path(profile, "ipython_config.py").write_text("get_config().HistoryManager.enabled = False\n")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OMEGA", "DJANGO"))}
-    kept |= {"OMEGA_CONFIG": str(config), TASK: task.id, "IPYTHONDIR": str(Path(folder, "ipython"))}
-    return kept | {"JUPYTER_RUNTIME_DIR": folder, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-
-
-def _clear_up() -> None:
-    """Remove the folders of processes that were killed: they hold a credential."""
-    for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}*-*"):
-        pid = path.name.removeprefix(FOLDER).partition("-")[0]
-        with suppress(FileNotFoundError):  # another run did it
-            if path.lstat().st_uid == os.getuid() and not Path("/proc", pid).exists():
-                shutil.rmtree(path, ignore_errors=True)
+    kept |= {"OMEGA_CONFIG": str(config), TASK: task.id, "IPYTHONDIR": str(folder / "ipython")}
+    return kept | {"JUPYTER_RUNTIME_DIR": str(folder), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 
 def _die_with_parent() -> None:
     """Called in the kernel's process: it is killed when its parent ends, however that ends."""
     with suppress(OSError):
         _libc.prctl(1, signal.SIGKILL)
-
-
-def _client() -> Any:
-    from nbclient import NotebookClient
-    from nbformat.v4 import new_output
-
-    class Client(NotebookClient):
-        """Knows which cell it is at, from 1 on, and keeps so much of each cell's output."""
-
-        cell = 0
-        kept = 0
-        cut = 0
-
-        async def async_execute_cell(self, cell: Any, cell_index: int, *args: Any, **more: Any) -> Any:
-            self.cell, self.kept, self.cut = cell_index + 1, 0, 0
-            try:
-                return await super().async_execute_cell(cell, cell_index, *args, **more)
-            finally:
-                if self.cut:
-                    text = f"[{self.cut} more characters were cut: a cell keeps {MAX_CELL}]\n"
-                    cell.outputs.append(new_output("stream", name="stderr", text=text))
-
-        def output(self, outs: list[Any], msg: Any, display_id: Any, cell_index: int) -> Any:
-            content = msg["content"]
-            if msg["msg_type"] == "stream":
-                sys.stdout.write(content["text"])
-            if msg["msg_type"] == "error":
-                log.error("%s", _ANSI.sub("", "\n".join(content["traceback"])))
-            size = len(content.get("text", "")) + len(str(content.get("data", "")))
-            if msg["msg_type"] != "error" and self.kept + size > MAX_CELL:
-                self.cut += size
-                if msg["msg_type"] != "stream":
-                    return None
-                content["text"] = content["text"][: MAX_CELL - self.kept]
-                self.cut -= len(content["text"])
-                size = len(content["text"])
-                if not size:
-                    return None
-            self.kept += size
-            last = outs[-1] if outs else {}
-            is_stream = msg["msg_type"] == "stream" and not self.clear_before_next_output
-            if is_stream and last.get("name") == content["name"]:
-                # nbclient's own way takes time by the square of a line's length
-                last["text"] += content["text"]
-                return last
-            return super().output(outs, msg, display_id, cell_index)
-
-    return Client

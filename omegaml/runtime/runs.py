@@ -138,9 +138,19 @@ class Runs:
         """Say that a run goes on; False if it is held to be ended."""
         return self._change({"_id": id, "status": "running"}, {"seen": "$$NOW"})
 
+    def keeps(self, id: str, results: str) -> bool:
+        """Say which notebook has what there is of a run, which may be killed; False if there is none."""
+        return self._change(
+            {"_id": id, "status": {"$in": [*UNFINISHED, "lost"]}}, {"results": {"$literal": results}}
+        )
+
     def finish(self, id: str, status: str, results: str | None = None, error: str | None = None) -> bool:
-        """Say how a run ended; False if that is known already. Who was thought lost may still say so."""
-        change = {"status": status, "finished": "$$NOW", "results": {"$literal": results}}
+        """Say how a run ended; False if that is known already. Who was thought lost may still say so.
+
+        Where no `results` are named, those that the run keeps stay.
+        """
+        kept = {"$ifNull": [{"$literal": results}, "$results"]}
+        change = {"status": status, "finished": "$$NOW", "results": kept}
         change["error"] = {"$literal": error}
         return self._change({"_id": id, "status": {"$in": [*UNFINISHED, "lost"]}}, change)
 

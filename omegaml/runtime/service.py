@@ -18,7 +18,7 @@ from uuid import uuid4
 from omegaml.errors import AuthFailed, Forbidden, OmegaError, TimedOut, Unavailable
 from omegaml.metadata import COLLECTION
 from omegaml.mongo import translated
-from omegaml.runtime import actions
+from omegaml.runtime import actions, folders
 from omegaml.runtime.accounts import FIRST, Account, Accounts
 from omegaml.runtime.base import DEFAULT
 from omegaml.runtime.child import may_give_up_rights
@@ -251,6 +251,7 @@ class Service:
     def _keep_tidy(self) -> None:
         collected = time.monotonic()
         while not self._gone.is_set():
+            folders.remove_of_the_dead()
             is_due = time.monotonic() - collected > COLLECT
             for account in self.accounts.all():
                 try:
