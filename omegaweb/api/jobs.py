@@ -113,7 +113,7 @@ class OneJob(_Job):
         parameters=[*shapes.HEADERS, shapes.parameter("fmt", "ipynb: the notebook itself.", enum=["ipynb"])],
         responses={
             (200, "application/json"): forms.WholeJob,
-            (200, reports.NOTEBOOK): OpenApiTypes.BINARY,
+            (200, reports.NOTEBOOK): OpenApiTypes.OBJECT,
             **shapes.failures(404, 406),
         },
     )
@@ -124,7 +124,7 @@ class OneJob(_Job):
     @extend_schema(
         operation_id="job_make",
         parameters=shapes.HEADERS,
-        request={"application/json": forms.NewJob, reports.NOTEBOOK: OpenApiTypes.BINARY},
+        request={"application/json": forms.NewJob, reports.NOTEBOOK: OpenApiTypes.OBJECT},
         responses={201: forms.WholeJob, **shapes.failures(404, 409, 413, 415)},
     )
     def post(self, request: Request, name: str) -> Response:
@@ -134,7 +134,7 @@ class OneJob(_Job):
     @extend_schema(
         operation_id="job_store",
         parameters=shapes.HEADERS,
-        request={"application/json": forms.NewJob, reports.NOTEBOOK: OpenApiTypes.BINARY},
+        request={"application/json": forms.NewJob, reports.NOTEBOOK: OpenApiTypes.OBJECT},
         responses={200: forms.WholeJob, 201: forms.WholeJob, **shapes.failures(404, 409, 413, 415)},
     )
     def put(self, request: Request, name: str) -> Response:
@@ -226,7 +226,7 @@ class JobReport(_Job):
         parameters=[*shapes.HEADERS, forms.FORMAT, forms.RUN],
         responses={
             (200, "text/html"): OpenApiTypes.BINARY,
-            (200, reports.NOTEBOOK): OpenApiTypes.BINARY,
+            (200, reports.NOTEBOOK): OpenApiTypes.OBJECT,
             304: OpenApiResponse(description="As `If-None-Match` has it."),
             **shapes.failures(404, 406, 413),
         },
