@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from benchmarks import bare
+from benchmarks import bare, upstream
 from benchmarks.bench import Bench
 from benchmarks.lines import Line, against, alone
 from benchmarks.rounds import Sample, Timing
@@ -22,6 +22,7 @@ from tests.services.broker_platform import Started, on_celery
 from tests.services.servers import RabbitMQ
 
 BARE = "bare Celery task"
+STOCK = "stock omegaml"
 SLOTS = 2
 FLIGHT = 400
 """Tasks that are under way at a time, where it is about how many are done."""
@@ -31,7 +32,8 @@ def run(bench: Bench) -> list[Line]:
     with RabbitMQ(bench.new_folder()) as broker, _worker(bench, broker.url) as (om, pid):
         with bare.worker(broker.url, bench.new_folder(), SLOTS):
             lines = [*_pings(bench, om), *_throughput(bench, om)]
-        return [*lines, *_predicts(bench, om), *_memory(bench, om, pid), *_notebooks(bench, om)]
+        lines += _predicts(bench, om, broker.url)
+        return [*lines, *_memory(pid), *_notebooks(bench, om)]
 
 
 @contextmanager
@@ -94,8 +96,8 @@ def _throughput(bench: Bench, om: Omega) -> list[Line]:
     return against("many calls at once, for one", "calls", timings, BARE)
 
 
-def _predicts(bench: Bench, om: Omega) -> list[Line]:
-    """One row by value, and 10,000 rows by name, beside the model itself in this process."""
+def _predicts(bench: Bench, om: Omega, broker: str) -> list[Line]:
+    """One row by value, beside the model alone; 10,000 rows by name, beside stock omegaml."""
     from sklearn.linear_model import LinearRegression
 
     bench.say("runtime: predict")
@@ -115,19 +117,40 @@ def _predicts(bench: Bench, om: Omega) -> list[Line]:
     ways = {
         "omega|ml": checked(lambda: asked.predict(row), want),
         "the model alone": checked(lambda: model.predict(row), want),
-        "omega|ml, 10,000 rows by name": checked(lambda: asked.predict("x"), all_of_it),
     }
     timings = _alternating(40 if bench.quick else 400, ways)
-    bench.timings += [("runtime: predict", timing) for timing in timings.values()]
+    bench.timings += [("runtime: predict one row", timing) for timing in timings.values()]
     beyond = timings["omega|ml"].wall - timings["the model alone"].wall
-    named = timings["omega|ml, 10,000 rows by name"]
-    return [
-        alone("one row, p50", "predict by a worker, beyond the model", timings["omega|ml"], value=beyond),
-        alone("10,000 rows, p50", "predict by name", named),
+    lines = [
+        alone("one row, p50", "predict by a worker, beyond the model", timings["omega|ml"], value=beyond)
     ]
+    by_name = checked(lambda: asked.predict("x"), all_of_it)
+    if not upstream.installed():
+        return lines
+    url = bench.server.url.replace("/benchmark?", "/upstream?")
+    with upstream.client(url, broker, bench.new_folder(), SLOTS) as client:
+        named = _beside(client, "predict", 10 if bench.quick else 100, by_name)
+        pinged = _beside(client, "ping", 10 if bench.quick else 100, lambda: om.runtime.ping())
+    bench.timings += [("runtime: predict by name", timing) for timing in named.values()]
+    bench.timings += [("runtime: ping", timing) for timing in pinged.values()]
+    lines += against("10,000 rows by name, p50", "predict", named, STOCK, "predict by name / stock omegaml")
+    return lines + against("one call, p50", "ping", pinged, STOCK, "ping / stock omegaml")
 
 
-def _memory(bench: Bench, om: Omega, pid: int) -> list[Line]:
+def _beside(client: upstream.Client, what: str, count: int, ours: Callable[[], Any]) -> dict[str, Timing]:
+    """Return single calls here and there, in turns."""
+    timings = {name: Timing(name) for name in ("omega|ml", STOCK)}
+    for n in range(-5, count):
+        began = time.perf_counter()
+        ours()
+        wall = {"omega|ml": time.perf_counter() - began, STOCK: client.seconds(what)}
+        if n >= 0:
+            for name, seconds in wall.items():
+                timings[name].samples.append(Sample(seconds, 0.0, 0.0))
+    return timings
+
+
+def _memory(pid: int) -> list[Line]:
     """The proportional set size of the worker without its children, once it has worked."""
     worker = psutil.Process(pid)
     own = worker.memory_full_info().pss / 2**20
