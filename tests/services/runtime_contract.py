@@ -123,6 +123,7 @@ class RuntimeContract:
             runtime.submit(Task("predict", "models", "raw", ["iris[^target]"])).get(60)
         assert "fit" in str(caught.value.hint)
 
+    @pytest.mark.fault
     def test_an_error_in_the_model_has_its_traceback(self, runtime: Any, om: Any) -> None:
         om.models.put(LogisticRegression(), "m")
         promise = runtime.submit(Task("fit", "models", "m", [[[1.0], [2.0]], [0, 0]]))
@@ -137,6 +138,7 @@ class RuntimeContract:
             runtime.submit(Task("fit", "models", "m", [[[1.0], [2.0]], [0, 0]])).get(60)
         assert om.models.metadata("m").version == 1
 
+    @pytest.mark.fault
     def test_whatever_is_raised_becomes_one_of_our_errors(self, runtime: Any, om: Any) -> None:
         om.models.put(Raiser(), "raiser")
         with pytest.raises(TaskFailed, match="Local: öch") as caught:
@@ -183,6 +185,7 @@ class RuntimeContract:
             runtime.submit(Task("predict", "models", "theirs", [[[1]]])).get(60)
         assert "module" in str(caught.value.hint)
 
+    @pytest.mark.fault
     @pytest.mark.parametrize("what", ["object", "generator", "masked"])
     def test_a_result_that_cannot_travel_is_refused_by_its_type(
         self, runtime: Any, om: Any, what: str
@@ -262,6 +265,7 @@ class RuntimeContract:
                     promise.get(60)
         wait_for(lambda: stored(om) == before)
 
+    @pytest.mark.fault
     def test_what_a_model_prints_and_reads_is_not_taken_for_messages(self, runtime: Any, om: Any) -> None:
         om.models.put(Talker(), "talker")
         assert runtime.submit(Task("predict", "models", "talker", [[["write"]]])).get(60) == [b"", [1]]
@@ -344,6 +348,7 @@ class QueueContract:
             promise.get(0.1)
         assert promise.get(60).tolist() == [1.0]
 
+    @pytest.mark.fault
     def test_a_task_in_hand_is_cancelled(self, runtime: Any, om: Any) -> None:
         om.models.put(Sleeper(), "sleeper")
         promise = runtime.enqueue(Task("fit", "models", "sleeper", [[[60.0]]]))
@@ -357,6 +362,7 @@ class QueueContract:
         assert not promise.cancel()
         assert runtime.enqueue(Task("ping")).get(60)["message"] == "pong"
 
+    @pytest.mark.fault
     def test_a_task_that_waits_is_cancelled_and_never_runs(self, runtime: Any, om: Any) -> None:
         om.models.put(Sleeper(), "sleeper")
         busy = [runtime.enqueue(Task("predict", "models", "sleeper", [[[60.0]]])) for _ in range(2)]
@@ -369,6 +375,7 @@ class QueueContract:
         assert runtime.enqueue(Task("ping")).get(60)["message"] == "pong"
         assert om.models.metadata("sleeper").version == 1
 
+    @pytest.mark.fault
     def test_a_task_ends_at_its_limit(self, runtime: Any, om: Any) -> None:
         om.models.put(Sleeper(), "sleeper")
         promise = runtime.enqueue(Task("predict", "models", "sleeper", [[[60.0]]], limit=0.5))
@@ -376,6 +383,7 @@ class QueueContract:
             promise.get(30)
         assert promise.status == "failed"
 
+    @pytest.mark.fault
     def test_a_task_that_kills_its_process_fails_and_the_next_is_done(self, runtime: Any, om: Any) -> None:
         om.models.put(Killer(), "killer")
         with pytest.raises(TaskFailed, match="SIGKILL") as caught:
@@ -383,6 +391,7 @@ class QueueContract:
         assert "memory" in str(caught.value.hint)
         assert runtime.enqueue(Task("ping")).get(60)["message"] == "pong"
 
+    @pytest.mark.fault
     def test_a_model_that_forks_answers_once(self, runtime: Any, om: Any) -> None:
         om.models.put(Forker(), "forker")
         assert runtime.enqueue(Task("predict", "models", "forker", [[[1]]])).get(60) == ["original"]

@@ -277,6 +277,7 @@ def test_what_is_said_is_in_the_log_of_who_asked_and_holds_no_secret(
     assert not any(said in worker.log.read_text() for said in ("printed ö", "forged", "PATH="))
 
 
+@pytest.mark.fault
 def test_a_task_for_another_is_refused_by_the_broker(anns: Omega, ann: Person, bob: Person) -> None:
     own = caller(ann.settings["OMEGA_BROKER"])
     text = Task("ping").to_json()
@@ -286,6 +287,7 @@ def test_a_task_for_another_is_refused_by_the_broker(anns: Omega, ann: Person, b
     assert anns.runtime.ping()["message"] == "pong"  # the connection is made anew
 
 
+@pytest.mark.fault
 def test_a_reply_goes_to_nobody_else(anns: Omega, ann: Person, bob: Person, worker: WorkerProcess) -> None:
     parameters = pika.URLParameters(ann.settings["OMEGA_BROKER"])
     with pika.BlockingConnection(parameters) as connection:

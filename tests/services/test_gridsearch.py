@@ -83,6 +83,7 @@ def test_where_none_can_be_fitted_the_model_says_why(om: Any, start_runner: Any)
     assert not [task for task in tasks_of(om, "try") if task["status"] in ("queued", "running")]
 
 
+@pytest.mark.fault
 def test_a_worker_that_is_killed_in_its_share_is_stood_in_for(om: Any, start_runner: Any) -> None:
     om.models.put(Slow(), "m")
     first = start_runner()

@@ -44,6 +44,7 @@ def test_a_notebook_runs_with_parameters_and_finds_the_same_platform(om: Any) ->
     assert not os.path.exists(left)
 
 
+@pytest.mark.fault
 def test_a_cell_that_raises_makes_the_run_failed_and_what_there_is_is_kept(om: Any) -> None:
     om.jobs.create(["print('before')", "def f(): return 1 / 0\nf()", "print('after')"], "bad")
     with pytest.raises(TaskFailed, match="failed in cell 2: ZeroDivisionError") as caught:
@@ -54,6 +55,7 @@ def test_a_cell_that_raises_makes_the_run_failed_and_what_there_is_is_kept(om: A
     assert record.results is not None and text_of(om.jobs.get(record.results)) == "before\n"
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("code", "error", "says"),
     [
@@ -70,6 +72,7 @@ def test_what_ends_badly_says_how(om: Any, code: str, error: type[Exception], sa
     assert Runs(om.db).of("bad.ipynb", "omegaml")[0].status == "failed"
 
 
+@pytest.mark.fault
 def test_a_kernel_that_is_not_there_is_named_with_those_that_are(om: Any) -> None:
     spec = {"name": "cobol", "display_name": "COBOL"}
     om.jobs.put(new_notebook(metadata={"kernelspec": spec}), "old")
@@ -83,6 +86,7 @@ def test_output_is_cut_with_a_mark(om: Any) -> None:
     assert len(text) < 11 << 20 and "more characters were cut" in text[-100:]
 
 
+@pytest.mark.fault
 def test_a_run_that_is_ended_by_its_limit_has_failed_at_once(om: Any) -> None:
     om.jobs.create("import time; time.sleep(60)", "slow")
     with pytest.raises(TimedOut):

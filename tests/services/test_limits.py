@@ -76,6 +76,7 @@ def test_at_the_soft_limit_a_model_may_clean_up_and_its_process_lives_on(
     assert limited.pid == pid
 
 
+@pytest.mark.fault
 def test_a_model_that_takes_no_notice_of_the_soft_limit_is_killed_at_the_hard_one(
     om: Any, child: Any, tmp_path: Path
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_model_that_takes_no_notice_of_the_soft_limit_is_killed_at_the_hard_on
     assert "soft" in (tmp_path / "said").read_text()
 
 
+@pytest.mark.fault
 def test_a_model_that_allocates_too_much_fails_and_its_process_lives_on(om: Any, child: Any) -> None:
     om.models.put(Eater(), "eater")
     limited = child(memory=MEMORY)
@@ -100,6 +102,7 @@ def test_a_model_that_allocates_too_much_fails_and_its_process_lives_on(om: Any,
     assert limited.pid == pid
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("how", ["shared", "processes"])
 def test_memory_that_the_kernel_does_not_count_for_the_process_is_seen(om: Any, child: Any, how: str) -> None:
     om.models.put(Eater(), "eater")
@@ -126,6 +129,7 @@ def test_what_has_left_the_group_of_a_killed_task_ends_with_it(om: Any, child: A
     wait_for(lambda: not is_alive(started))
 
 
+@pytest.mark.fault
 def test_a_runner_holds_tasks_to_the_limits_it_was_given_and_logs_which(
     om: Any, start_runner: Any, tmp_path: Path
 ) -> None:

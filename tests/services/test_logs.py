@@ -84,6 +84,7 @@ def test_a_task_that_says_nothing_costs_no_write(om: Any) -> None:
     assert list(follow(om, promise.id)) == []
 
 
+@pytest.mark.fault
 def test_the_last_words_of_a_process_that_is_killed_are_there(om: Any) -> None:
     promise = ask(om, "dies")
     with pytest.raises(TaskFailed, match="SIGKILL"):
@@ -91,6 +92,7 @@ def test_the_last_words_of_a_process_that_is_killed_are_there(om: Any) -> None:
     assert [line.text for line in Logs(om, promise.id).read()] == ["last words"]
 
 
+@pytest.mark.fault
 def test_a_flood_keeps_its_end_and_costs_the_runner_no_memory(om: Any, runner: RunnerProcess) -> None:
     said(om, "everything")
     before, began = resident(runner.process.pid), time.monotonic()

@@ -157,6 +157,7 @@ def test_a_runner_told_to_stop_while_it_looks_at_its_events_does_not_hang(
     assert om.runtime.status()["runners"] == []
 
 
+@pytest.mark.fault
 def test_a_task_not_done_when_the_runner_must_stop_is_given_back_or_lost(om: Any, start_runner: Any) -> None:
     om.models.put(Sleeper(), "sleeper")
     om.jobs.create("import time; time.sleep(30)", "sleeper")
@@ -173,6 +174,7 @@ def test_a_task_not_done_when_the_runner_must_stop_is_given_back_or_lost(om: Any
     assert asked.get(60).tolist() == [3.0] and trained.get(60)["version"] == 2
 
 
+@pytest.mark.fault
 def test_tasks_of_a_killed_runner_are_repeated_once_at_most(om: Any, start_runner: Any) -> None:
     om.models.put(Sleeper(), "sleeper")
     om.jobs.create("import time; time.sleep(30)", "sleeper")
@@ -192,6 +194,7 @@ def test_tasks_of_a_killed_runner_are_repeated_once_at_most(om: Any, start_runne
     assert om.models.metadata("sleeper").version == 2
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("action", ["fit", "partial_fit", "gridsearch"])
 def test_training_that_is_carried_out_twice_makes_one_version(om: Any, action: str) -> None:
     om.datasets.put(load_iris(as_frame=True).frame, "iris")
@@ -253,6 +256,7 @@ def test_an_omega_of_another_process_sees_the_same_runner(om_url: str, runner: A
     assert [r["pid"] for r in other.runtime.status()["runners"]] == [runner.process.pid]
 
 
+@pytest.mark.fault
 def test_a_task_of_a_killed_runner_is_not_running_for_ever_though_none_follows(
     om: Any, start_runner: Any
 ) -> None:

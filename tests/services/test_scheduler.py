@@ -96,6 +96,7 @@ def test_however_many_plan_each_time_is_run_once(om: Any, account: Account, runs
     assert len(queued(om)) == 4 and all(len(runs.of(f"job{n}.ipynb", om.bucket)) == 1 for n in range(4))
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("until", ["the run is written down", "the task is queued", "the plan goes on"])
 def test_who_is_killed_is_followed_by_the_next(
     om: Any, scheduler: Scheduler, account: Account, until: str
@@ -383,6 +384,7 @@ def test_a_job_runs_by_itself_and_says_that_it_failed(
     assert second.stop() == 0
 
 
+@pytest.mark.fault
 def test_two_schedulers_run_each_of_many_times_once_though_one_is_killed(
     om: Any, start_runner: Callable[..., RunnerProcess], runs: Runs
 ) -> None:
