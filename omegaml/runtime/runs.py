@@ -208,6 +208,18 @@ class Runs:
             found = [Run.from_doc(doc) for doc in self._runs.find(query)]
         return [run for run in self._current(found, patiently=False) if not run.has_ended]
 
+    def beyond(self, job: str, bucket: str, keep: int) -> list[Run]:
+        """Return the runs that a job has made by itself before its newest `keep`, some at a time."""
+        query = {"bucket": bucket, "job": job, "trigger": {"$ne": "manual"}, "settled": True}
+        with translated(self._url):
+            found = self._runs.find(query).sort([("created", -1), ("_id", 1)]).skip(keep).limit(20)
+            return [Run.from_doc(doc) for doc in found]
+
+    def forget(self, id: str) -> None:
+        """Delete the record of a run."""
+        with translated(self._url):
+            self._runs.delete_one({"_id": id})
+
     def is_overtaken(self, run: Run) -> bool:
         """Tell whether a run's job has been due again since it was asked for, and was run then."""
         query = {"bucket": run.bucket, "job": run.job, "trigger": "schedule", "status": {"$ne": "skipped"}}

@@ -17,6 +17,7 @@ from uuid import UUID, uuid5
 
 from omegaml.errors import AuthFailed, Conflict, Forbidden, NotFound, OmegaError, TimedOut, Unavailable
 from omegaml.runtime.accounts import Account
+from omegaml.runtime.actions import scope
 from omegaml.runtime.base import Task
 from omegaml.runtime.runs import Run, Runs
 from omegaml.runtime.schedule.plans import Plan, Plans
@@ -26,6 +27,9 @@ MISSED = timedelta(seconds=60)
 
 RETRY_AFTER = timedelta(seconds=30)
 """What the first retry waits, and each further one twice as long."""
+
+KEEP = 200
+"""So many runs that a job has made by itself are kept, with what they have left."""
 
 TOLD_AGAIN = timedelta(hours=23)
 """A job that goes on failing is told of again after this time."""
@@ -126,6 +130,13 @@ class Scheduler:
         elif plan is not None and (has_failed or run.status == "done"):
             self._tell(plan, run, has_failed)
         self._runs.settle(run.id)
+        self._trim(run.job, run.bucket)
+
+    def _trim(self, job: str, bucket: str) -> None:
+        for old in self._runs.beyond(job, bucket, KEEP):
+            if old.results is not None:
+                scope(self._account.om, bucket).jobs.drop(old.results, missing_ok=True)
+            self._runs.forget(old.id)
 
     def _tell(self, plan: Plan, run: Run, has_failed: bool) -> None:
         """Tell of the first failure and of the end of failing, and that it goes on once a day."""

@@ -334,6 +334,30 @@ def test_a_later_time_takes_the_place_of_a_retry(
     assert [run.trigger for run in runs.of("daily.ipynb", om.bucket)] == ["schedule", "schedule"]
 
 
+def test_the_newest_runs_are_kept_with_what_they_have_left(
+    om: Any, account: Account, scheduler: Scheduler, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEEP", 2)
+    om.jobs.create("1", "daily")
+    om.jobs.schedule("daily", "@daily")
+    by_hand = Run("daily.ipynb", om.bucket, results="results/by-hand.ipynb")
+    for minutes in (9, 8, 7, 6):
+        let_be_due(om, "daily", minutes)
+        scheduler.look()
+        newest = runs.of("daily.ipynb", om.bucket)[0]
+        om.jobs.copy("daily", f"results/{newest.id}")
+        runs.finish(newest.id, "done", f"results/{newest.id}.ipynb")
+        om.db["omegaml.tasks"].delete_many({})
+        if minutes == 9:
+            runs.add(by_hand)
+            runs.finish(by_hand.id, "done", by_hand.results)
+            om.jobs.copy("daily", "results/by-hand")
+        scheduler.look()
+    kept = runs.of("daily.ipynb", om.bucket)
+    assert [run.trigger for run in kept] == ["schedule", "schedule", "manual"]
+    assert sorted(om.jobs.list("results/*")) == sorted(run.results for run in kept if run.results)
+
+
 def test_the_first_failure_is_told_and_the_recovery_and_a_failing_job_once_a_day(
     om: Any, account: Account, scheduler: Scheduler, runs: Runs
 ) -> None:
