@@ -6,9 +6,11 @@ import asyncio
 import logging
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
@@ -84,25 +86,49 @@ class Client(NotebookClient):
         self._keeper = keeper
         self._is_new = False
         self._timer: asyncio.TimerHandle | None = None
+        self._has_begun = threading.Event()
         self._before = 0  # kept of the cells before
         self._kept = 0  # and of this one
         self._cut = 0
 
-    def stop(self) -> None:
-        """Keep no more of it."""
-        if self._timer is not None:
-            self._timer.cancel()
+    def run(self, **how: Any) -> None:
+        """Execute all cells; `how` the kernel is started, as for `execute`.
+
+        What a signal raises in this thread meanwhile, as at a soft limit, ends the kernel.
+        """
+        # not in this thread: what a signal raises in the midst of a loop may be lost
+        with ThreadPoolExecutor(1) as thread:
+            executed = thread.submit(asyncio.run, self._execute(how))
+            try:
+                executed.result()
+            except BaseException:
+                self._has_begun.wait()
+                self.shutdown_kernel = "immediate"
+                with suppress(RuntimeError):  # it has ended by itself
+                    self._loop.call_soon_threadsafe(self._executing.cancel)
+                raise
+
+    async def _execute(self, how: dict[str, Any]) -> None:
+        self._loop, self._executing = (
+            asyncio.get_running_loop(),
+            asyncio.ensure_future(self.async_execute(**how)),
+        )
+        self._has_begun.set()
+        self._look()
+        try:
+            await self._executing
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
 
     def _look(self) -> None:
         if self._is_new and self._keeper.offer(self.nb):
             self._is_new = False
-        self._timer = asyncio.get_running_loop().call_later(LOOK, self._look)
+        self._timer = self._loop.call_later(LOOK, self._look)
 
     async def async_execute_cell(self, cell: Any, cell_index: int, *args: Any, **more: Any) -> Any:
         self._before += self._kept
         self.cell, self._kept, self._cut, self._is_new = cell_index + 1, 0, 0, True
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(LOOK, self._look)
         try:
             return await super().async_execute_cell(cell, cell_index, *args, **more)
         finally:

@@ -139,7 +139,7 @@ def _execute(
         keeper = Keeper(store)
         client = Client(notebook, keeper, km=manager, timeout=timeout)
         try:
-            client.execute(env=_environment(om, task, folder), cwd=str(folder), preexec_fn=_die_with_parent)
+            client.run(env=_environment(om, task, folder), cwd=str(folder), preexec_fn=_die_with_parent)
         except CellExecutionError as error:
             what = f"{error.ename}: {plain(error.evalue[:1000])}".removesuffix(": ")
             return _failed(task, client.cell, what, traceback=plain(error.traceback))
@@ -148,10 +148,11 @@ def _execute(
             return TimedOut(f"{where} took longer than {timeout:g} seconds", hint="raise cell_timeout")
         except DeadKernelError:
             return _failed(task, client.cell, "the kernel died", hint="most often memory runs out")
+        except OmegaError as error:  # at the soft limit
+            return error
         except RuntimeError as error:
             return Unavailable(f"{task.what}: the kernel {wanted!r} does not start: {error}")
         finally:
-            client.stop()
             keeper.close()
     return None
 

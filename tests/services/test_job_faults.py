@@ -188,3 +188,14 @@ def test_without_the_extra_whoever_needs_it_is_told_how_to_get_it(
     )
     assert done.stdout.splitlines() == [expected] * 5, done.stderr
     assert om.jobs.list() == ["daily.ipynb"]
+
+
+def test_at_the_soft_limit_a_notebook_is_kept_whole_and_its_kernel_ends(om: Any, start_runner: Any) -> None:
+    runner = start_runner("--soft-time-limit", "5")
+    om.jobs.create(SLOW, "daily")
+    with pytest.raises(TimedOut, match="soft time limit of 5 seconds"):
+        om.runtime.job("daily").run(async_=True).get(60)
+    run = newest(om)
+    assert run.status == "failed" and said(om, run) == "before\nhalf\n"
+    [child] = children_of(runner.process.pid)
+    wait_for(lambda: not children_of(child) and not folders_of(child), 10)
