@@ -22,6 +22,7 @@ from omegaml.jobs import SUFFIX, full_name
 from omegaml.metadata import Metadata
 from omegaml.omega import Omega
 from omegaml.runtime.base import DEFAULT
+from omegaml.runtime.logs import Logs
 from omegaml.runtime.runs import Run, Runs
 from omegaml.store.names import DEFAULT_BUCKET, check_name
 from omegaweb import audit
@@ -36,7 +37,7 @@ from omegaweb.roles import EDITOR, VIEWER
 from omegaweb.workers.models import Worker
 from omegaweb.workers.runtime import runtime
 
-SHOWN, NEXT = 20, 5  # runs on a job's page, and times to come
+SHOWN, NEXT, LOG = 20, 5, 200  # runs on a job's page, times to come, and lines of a run's log
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,10 @@ def job(request: HttpRequest, name: str = "") -> HttpResponse:
     with objects.platform(request) as om:
         meta = om.jobs.metadata(objects.asked_name(request, name))
         lines, plan = _lines(om, meta), om.runtime.job(meta.name).plan()
-    asked = request.GET.get("run")
-    chosen = next((line for line in lines if line.href and asked in (None, line.run.id)), None)
+        asked = request.GET.get("run")
+        chosen = next((line for line in lines if line.href and asked in (None, line.run.id)), None)
+        heard = next((line.run for line in lines if asked in (None, line.run.id)), None)
+        log = Logs(om, heard.id).read(LOG) if heard else []
     texts = snippets.Snippets(platform_url(request), request.user.username, meta)
     labels = {label for worker in Worker.alive() for label in worker.labels or [DEFAULT]}
     context = {
@@ -109,6 +112,8 @@ def job(request: HttpRequest, name: str = "") -> HttpResponse:
         "framed": _report_address(meta, chosen.run.id) if chosen else "",
         "labels": sorted(labels) if len(labels) > 1 else [],
         "snippets": texts,
+        "heard": heard,
+        "log": log,
         "plan": plan,
         "next": plan.next(NEXT) if plan else [],
         "schedule": objects.address("schedule_job", meta.name, meta.bucket),

@@ -49,7 +49,7 @@ def runtime(request: HttpRequest) -> HttpResponse:
 @access(VIEWER)
 @require_POST
 def cancel(request: HttpRequest, id: str) -> HttpResponse:
-    """Keep a task of the visitor's from running, or stop it."""
+    """Keep a task of the visitor's from running, or stop it; go back to the job in the form, if any."""
     with objects.platform(request) as om:
         try:
             if LocalRuntime(om).promise(id).cancel():
@@ -58,7 +58,8 @@ def cancel(request: HttpRequest, id: str) -> HttpResponse:
                 messages.info(request, "The task had ended before.")
         except NotFound as error:
             messages.error(request, f"{error.message}.")
-    return redirect("runtime")
+        job, bucket = request.POST.get("job"), om.bucket
+    return redirect(f"{objects.address('job', job, bucket)}#runs" if job else "runtime")
 
 
 def _workers(om: Omega) -> list[dict[str, Any]]:

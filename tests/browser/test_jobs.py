@@ -49,6 +49,7 @@ def test_a_notebook_is_uploaded_run_looked_at_replaced_and_deleted(
         expect(page.locator("#runs-part")).to_contain_text("The last run is done", timeout=SOON)
         page.get_by_role("link", name="Report of").first.click()
         expect(page.frame_locator("iframe.report").get_by_text("42")).to_be_visible()
+        expect(page.locator("table.log")).to_contain_text("42")
 
         page = seen.go("/upload/job/?name=daily")
         page.get_by_label("Notebook").set_input_files(notebook)
@@ -116,7 +117,7 @@ def test_the_runtime_renews_itself_without_taking_the_focus(
         assert page.evaluate("document.activeElement.id") == f"cancel-{task}"
         bob.call("DELETE", f"task/{task}/")
         expect(button).to_have_count(0, timeout=SOON)
-        assert page.evaluate("document.activeElement.id") == "state"
+        expect(page.locator("#state")).to_be_focused()
         assert seen.complaints == []
 
 
@@ -129,6 +130,9 @@ def test_it_all_works_without_scripts(
         page.goto(f"{web.url}/job/slow.ipynb/")
         page.get_by_role("button", name="Run now").click()
         page.get_by_role("link", name="Look again").click()
+        page.get_by_role("button", name="Cancel the run of").click()
+        expect(page.locator(".messages")).to_contain_text("is cancelled")
+        page.get_by_role("button", name="Run now").click()
         page.goto(f"{web.url}/runtime/")
         page.get_by_role("button", name="Cancel run of job 'slow.ipynb'").click()
         expect(page.locator(".messages")).to_contain_text("is cancelled")

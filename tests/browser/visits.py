@@ -29,7 +29,8 @@ _TABBED = """() => {
     const reached = new Map();  // what had the focus, and whether that was seen
     document.addEventListener("focusin", ({target: e}) => reached.set(e, getComputedStyle(e).outlineStyle));
     if (document.activeElement !== document.body) document.activeElement.blur();
-    const unseen = e => (reached.get(e) || "none") === "none";
+    // what has been renewed meanwhile is not there any more
+    const unseen = e => e.isConnected && (reached.get(e) || "none") === "none";
     window.tabbed = {all: [...all], left: () => [...all].filter(unseen).map(
         e => `not reached by keyboard: ${e.outerHTML.slice(0, 150)}`)};
 }"""
