@@ -174,8 +174,10 @@ def schedule(request: HttpRequest, name: str = "") -> HttpResponse:
                 job.unschedule()
                 messages.success(request, f"“{job.name}” runs no more by itself.")
             else:
-                plan = job.plan()
-                kept = {"parameters": plan.parameters, "webhook": plan.webhook} if plan else {}
+                plan, kept = job.plan(), {}
+                if plan:  # what the form does not have stays
+                    kept = {"parameters": plan.parameters, "webhook": plan.webhook}
+                    job = om.runtime.require(plan.label).job(name, limit=plan.limit)
                 zone, catch_up = sent.get("zone", "").strip() or "UTC", sent.get("catch_up", "once")
                 tries = sent.get("retries", "0")
                 retries = int(tries) if tries.isdecimal() and len(tries) < 4 else -1

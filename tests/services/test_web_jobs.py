@@ -332,6 +332,12 @@ def test_a_job_gets_a_schedule_and_runs_by_it(ann: Person, bob: Person, runner: 
     assert all(time[10:16] == "T06:00" for time in found["next"])
     assert (found["zone"], found["retries"], found["parameters"]) == ("Europe/Berlin", 2, {"a": 1})
     assert message(bob.get("job/daily/schedule/"), 404)
+    ann.call("PUT", "job/daily/schedule/?require=gpu", json={**body, "limit": 60})
+    form = {"schedule": "@daily", "zone": "UTC", "retries": "1", "catch_up": "skip"}
+    ann.submit("/job/daily.ipynb/", "/schedule/daily.ipynb/", **form)
+    found = ann.get("job/daily/schedule/").json()  # what the page does not ask for stays
+    assert (found["schedule"], found["retries"], found["catch_up"]) == ("@daily", 1, "skip")
+    assert (found["label"], found["limit"], found["parameters"]) == ("gpu", 60, {"a": 1})
     assert ann.call("DELETE", "job/daily/schedule/").status_code == 204
     assert ann.call("DELETE", "job/daily/schedule/").status_code == 404
 
