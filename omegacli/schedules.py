@@ -26,6 +26,7 @@ def shown(meta: Any, plan: Any) -> dict[str, Any]:
     row = {"name": meta.name, "schedule": plan.text, "zone": plan.zone, "due": due}
     row |= {"cron": plan.schedule.cron, "meaning": plan.schedule.describe(), "label": plan.label}
     row |= {"catch_up": plan.catch_up, "retries": plan.retries, "parameters": dict(plan.parameters)}
+    row |= {"webhook": plan.webhook, "mail": plan.mail}
     return row | {"limit": plan.limit, "failing": plan.failing, "origin": plan.origin}
 
 

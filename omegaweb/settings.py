@@ -205,7 +205,7 @@ CACHES = {
 }
 # refused: what one address or account is refused goes into the audit log no more often than so, and
 # refusals: what all strangers together are, and all accounts; form: what one address sends to each page
-# that knows nobody yet; letter: mail to one address
+# that knows nobody yet; letter: mail to one address, and notice: about the jobs of one account
 CALLS_PER_MINUTE = {
     "account": 6000,
     "address": 120,
@@ -213,6 +213,7 @@ CALLS_PER_MINUTE = {
     "refusals": 600,
     "form": 60,
     "letter": 1,
+    "notice": 10,
 }
 # bodies that are stored: JSON has to be held in memory, all else is read in parts from a file
 OMEGA_JSON_BYTES = 32 << 20

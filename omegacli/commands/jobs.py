@@ -143,6 +143,7 @@ def schedule(
     webhook: Annotated[
         str | None, typer.Option("--webhook", metavar="URL", help="Is told of failures and recoveries.")
     ] = None,
+    mail: Annotated[bool, typer.Option("--mail", help="Have your address told, too.")] = False,
     off: Annotated[bool, typer.Option("--off", help="Run it no more by itself.")] = False,
 ) -> None:
     """Have notebook NAME run by itself; echoes the next five runs."""
@@ -177,6 +178,7 @@ def schedule(
         catch_up=catch_up,
         retries=retries,
         webhook=webhook,
+        mail=mail,
     )
     try:
         runtime.require_runner()

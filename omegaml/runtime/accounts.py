@@ -77,6 +77,9 @@ class Accounts(Protocol):
     def refresh(self, facts: dict[str, Any]) -> list[Account]:
         """See who is to be served, telling `facts` of the runner; return those who no longer are."""
 
+    def mail(self, account: Account, notice: dict[str, Any]) -> bool:
+        """Have a notice of a job sent to the account's address; False where that cannot be."""
+
     def leave(self, id: str) -> None:
         """Tell that the runner of that id has ended. Raises OmegaError."""
 
@@ -104,6 +107,9 @@ class OneAccount:
 
     def refresh(self, facts: dict[str, Any]) -> list[Account]:
         return []
+
+    def mail(self, account: Account, notice: dict[str, Any]) -> bool:
+        return False
 
     def leave(self, id: str) -> None:
         return None
@@ -158,6 +164,10 @@ class WebAccounts:
         with self._lock:
             gone, self._gone = self._gone, []
         return gone
+
+    def mail(self, account: Account, notice: dict[str, Any]) -> bool:
+        answer = self._ask("POST", "worker/notice/", {"userid": account.userid, **notice})
+        return bool(answer["sent"])
 
     def _fetch(self, userid: str) -> Account:
         answer = self._ask("GET", f"config/?user={userid}&view=1")

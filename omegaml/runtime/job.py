@@ -11,7 +11,7 @@ from omegaml.jobs import full_name
 from omegaml.metadata import Metadata
 from omegaml.runtime import values
 from omegaml.runtime.base import Promise
-from omegaml.runtime.notices import check_webhook
+from omegaml.runtime.notices import check_mail, check_webhook
 from omegaml.runtime.runs import Run, Runs
 from omegaml.runtime.schedule import local_zone
 from omegaml.runtime.schedule.plans import Plan, Plans
@@ -90,6 +90,7 @@ class RuntimeJob:
         catch_up: str = "once",
         retries: int = 0,
         webhook: str | None = None,
+        mail: bool = False,
     ) -> Plan:
         """Have the job run by itself, from now on, on runners or workers of the label that was required.
 
@@ -100,10 +101,11 @@ class RuntimeJob:
             catch_up: what is done about a time at which nobody was there to run it: run `once`, or `skip`.
             retries: how often a run that failed or was lost is repeated, after 30 s, 1 min, 2 min, ...
             webhook: URL that is sent a message when runs begin to fail, and when they are well again.
+            mail: send that to the account's own address, too.
         Returns: the plan; `plan.next(5)` are the next times.
-        Raises: InvalidInput (what is no schedule, or could mean two), NotFound (no such notebook).
+        Raises: InvalidInput (what is no schedule, or could mean two; mail that cannot be sent), NotFound (no
+            such notebook).
         """
-        meta = self._om.jobs.metadata(self.name)
         plan = Plan(
             text,
             zone=zone if zone is not None else local_zone(),
@@ -113,8 +115,15 @@ class RuntimeJob:
             label=self._runtime.label,
             limit=self._limit,
             webhook=check_webhook(webhook) if webhook is not None else None,
+            mail=mail,
         )
-        return self._plans().set(meta.id, plan)
+        if mail:
+            check_mail(self._om)
+        return self.follow(plan)
+
+    def follow(self, plan: Plan) -> Plan:
+        """Have the job run by a plan. Raises InvalidInput, NotFound (no such notebook)."""
+        return self._plans().set(self._om.jobs.metadata(self.name).id, plan)
 
     def unschedule(self) -> bool:
         """Have it run no more by itself; False if it did not."""

@@ -28,6 +28,22 @@ def check_webhook(url: str) -> str:
     return url
 
 
+def check_mail(om: Omega) -> None:
+    """Raise InvalidInput if no mail can be sent to the account of `om`; as omegaweb says."""
+    from omegaml import rest
+
+    if not rest.call(om.config, "GET", "config/").json()["meta"].get("mail"):
+        raise no_mail()
+
+
+def no_mail() -> InvalidInput:
+    """Return the error of an account that no mail can be sent to."""
+    return InvalidInput(
+        "no mail can be sent to you: the platform has no mail server, or your account no address",
+        hint="give a webhook, or set mail_host in web.yml",
+    )
+
+
 def notify(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> dict[str, Any]:
     """Post an event of a job to a webhook, a few times where nothing answers; return `{event, run}`.
 

@@ -45,11 +45,18 @@ class Scheduler:
 
     Args:
         soon: called when a task was queued.
+        mail: sends a notice to the account's address; False where that cannot be.
     """
 
-    def __init__(self, account: Account, soon: Callable[[Account], None]) -> None:
+    def __init__(
+        self,
+        account: Account,
+        soon: Callable[[Account], None],
+        mail: Callable[[Account, dict[str, Any]], bool],
+    ) -> None:
         self._account = account
         self._soon = soon
+        self._mail = mail
         self._runs = Runs(account.om.db, account.url)
         self._plans = Plans(account.om.db, account.url)
         self._is_prepared = False
@@ -143,14 +150,27 @@ class Scheduler:
         is_long_ago = plan.told is None or self._plans.now() - plan.told > TOLD_AGAIN
         if has_failed == plan.failing and not (has_failed and is_long_ago):
             return
+        event = "failed" if has_failed else "recovered"
+        if plan.mail:
+            self._send(run, event)
         if plan.webhook:
-            event = "failed" if has_failed else "recovered"
             kwargs = {"url": plan.webhook, "event": event, "run": run.id}
             task = Task("notify", "jobs", run.job, (), kwargs, bucket=run.bucket, label=plan.label)
             with suppress(Conflict):
                 self._account.tasks.add(replace(task, id=_id(run.id, "notice")), repeatable=True)
             self._soon(self._account)
         self._plans.told(plan, has_failed)
+
+    def _send(self, run: Run, event: str) -> None:
+        """Raises what may be over in a minute: then it is tried again."""
+        notice = {"event": event, "run": run.id, "job": run.job, "bucket": run.bucket, "error": run.error}
+        try:
+            if not self._mail(self._account, notice):
+                log.warning("%s: no mail can be sent about %s", self._account, run.job)
+        except OmegaError as error:
+            if _is_passing(error):
+                raise
+            log.warning("%s: mail about %s: %s", self._account, run.job, error)
 
 
 def _id(of: Any, what: datetime | str) -> str:

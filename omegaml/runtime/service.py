@@ -231,7 +231,9 @@ class Service:
         looks: dict[Account, float] = {}
         while not self._stop.is_set() and not self._gone.is_set():
             accounts = [account for account in self.accounts.all() if account.is_prepared]
-            schedulers = {one: schedulers.get(one) or Scheduler(one, self.soon) for one in accounts}
+            schedulers = {
+                one: schedulers.get(one) or Scheduler(one, self.soon, self.accounts.mail) for one in accounts
+            }
             pause = PLANNED * max(1.0, len(accounts) / 20)
             now = time.monotonic()
             for account in [one for one in accounts if looks.get(one, 0.0) <= now]:

@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 from omegaml import config as names
 from omegaweb import provision, roles
 from omegaweb.accounts.models import User
-from omegaweb.api import shapes
+from omegaweb.api import notices, shapes
 from omegaweb.api import user_shapes as forms
 from omegaweb.api.permissions import ViewerOrWorker
 
@@ -52,7 +52,8 @@ class Config(APIView):
         if asked != user.username:
             user = get_object_or_404(User, username=asked, is_active=True)
         data = client_settings(user, inside)
-        meta = {"limit": 1, "next": None, "offset": 0, "previous": None, "total_count": 1}
+        meta: dict[str, Any] = {"limit": 1, "next": None, "offset": 0, "previous": None, "total_count": 1}
+        meta["mail"] = notices.address_of(user)
         response = Response({"meta": meta, "objects": [{"data": data, "resource_uri": "/api/v1/config/"}]})
         response["Cache-Control"] = "no-store"
         return response

@@ -112,6 +112,7 @@ class NewSchedule(serializers.Serializer):
     limit = serializers.FloatField(min_value=1, allow_null=True, default=None)
     parameters = serializers.DictField(default=dict)
     webhook = serializers.CharField(max_length=2000, allow_null=True, default=None)
+    mail = serializers.BooleanField(default=False)
 
 
 class Schedule(serializers.Serializer):
@@ -127,6 +128,7 @@ class Schedule(serializers.Serializer):
     label = serializers.CharField(required=False)
     limit = serializers.FloatField(required=False, allow_null=True)
     webhook = serializers.CharField(required=False, allow_null=True)
+    mail = serializers.BooleanField(required=False)
     parameters = serializers.DictField(required=False)
     failing = serializers.BooleanField(required=False)
     origin = serializers.CharField(required=False)

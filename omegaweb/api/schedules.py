@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,9 +18,10 @@ from omegaml.errors import InvalidInput, NotFound
 from omegaml.jsonvalues import plain
 from omegaml.omega import Omega
 from omegaml.runtime.logs import Logs
+from omegaml.runtime.notices import no_mail
 from omegaml.runtime.runs import Runs
 from omegaml.runtime.schedule.plans import Plan
-from omegaweb.api import asking, shapes
+from omegaweb.api import asking, notices, shapes
 from omegaweb.api import job_shapes as forms
 from omegaweb.api.jobs import own
 from omegaweb.api.listing import number
@@ -62,7 +64,12 @@ class JobSchedule(APIView):
         with platform(request) as om:
             work = asking.required(request, om.runtime)
             job = work.job(own(request, name), limit=given.pop("limit"))
+            wants_mail = given.pop("mail")
+            if wants_mail and notices.address_of(request.user) is None:
+                raise no_mail()
             plan = job.schedule(given.pop("schedule"), **given)
+            if wants_mail:
+                plan = job.follow(replace(plan, mail=True))
             return Response(shown(job.name, plan))
 
     @extend_schema(exclude=True)  # as PUT
@@ -113,7 +120,8 @@ def shown(name: str, plan: Plan | None) -> dict[str, Any]:
     """A job's schedule as JSON; its times are those of its zone."""
     if plan is None:
         return {"job": name, "schedule": None, "next": []}
-    about = {key: getattr(plan, key) for key in ("zone", "catch_up", "retries", "label", "limit", "webhook")}
+    said = ("zone", "catch_up", "retries", "label", "limit", "webhook", "mail")
+    about = {key: getattr(plan, key) for key in said}
     about |= {"failing": plan.failing, "origin": plan.origin, "parameters": dict(plan.parameters)}
     about |= {"cron": plan.schedule.cron, "meaning": plan.schedule.describe()}
     due = plan.due.astimezone(ZoneInfo(plan.zone)).isoformat() if plan.due else None

@@ -63,6 +63,12 @@ class ClientSettingsObject(serializers.Serializer):
     resource_uri = serializers.CharField()
 
 
+class SettingsMeta(PageMeta):
+    """`mail`: where letters to the account go; null where none can be sent."""
+
+    mail = serializers.EmailField(allow_null=True)
+
+
 class ClientSettingsList(serializers.Serializer):
-    meta = PageMeta()
+    meta = SettingsMeta()
     objects = ClientSettingsObject(many=True)

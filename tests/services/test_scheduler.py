@@ -32,9 +32,13 @@ def account(om: Any) -> Account:
     return made
 
 
+def planner_of(account: Account) -> Scheduler:
+    return Scheduler(account, lambda _: None, lambda *_: False)
+
+
 @pytest.fixture
 def scheduler(account: Account) -> Scheduler:
-    return Scheduler(account, lambda _: None)
+    return planner_of(account)
 
 
 @pytest.fixture
@@ -90,7 +94,7 @@ def test_however_many_plan_each_time_is_run_once(om: Any, account: Account, runs
         om.jobs.create("1", f"job{n}")
         om.jobs.schedule(f"job{n}", "@daily")
         let_be_due(om, f"job{n}")
-    planners = [Scheduler(account, lambda _: None) for _ in range(8)]
+    planners = [planner_of(account) for _ in range(8)]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda planner: planner.look(), planners * 4))
     assert len(queued(om)) == 4 and all(len(runs.of(f"job{n}.ipynb", om.bucket)) == 1 for n in range(4))
@@ -281,7 +285,7 @@ def test_a_run_that_failed_is_repeated_as_often_as_was_asked_for(
     scheduler.look()
     assert len(queued(om)) == 1, "a retry waits a while"
     om.db["omegaml.runs"].update_one({}, {"$set": {"finished": datetime.now(UTC) - timedelta(seconds=31)}})
-    for planner in (scheduler, Scheduler(account, lambda _: None)):
+    for planner in (scheduler, planner_of(account)):
         planner.look()
     again = runs.of("daily.ipynb", om.bucket)[0]
     assert (again.trigger, again.attempt, again.retry_of) == ("retry", 2, first.id)
@@ -368,7 +372,7 @@ def test_the_first_failure_is_told_and_the_recovery_and_a_failing_job_once_a_day
         let_be_due(om, "daily", minutes)
         scheduler.look()
         carry_out(account, runs.of("daily.ipynb", om.bucket)[0].id, error)
-        for planner in (scheduler, Scheduler(account, lambda _: None)):
+        for planner in (scheduler, planner_of(account)):
             planner.look()
         notices = [doc["task"]["kwargs"]["event"] for doc in queued(om) if doc["action"] == "notify"]
         om.db["omegaml.tasks"].delete_many({"action": "notify"})

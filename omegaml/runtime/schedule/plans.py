@@ -38,6 +38,7 @@ class Plan:
         limit: seconds that a run may take.
         parameters: of the notebook, encoded as those of a task.
         webhook: URL that is told of failures and recoveries.
+        mail: whether the account's own address is.
         origin: `call`, or `header` where the notebook itself says it.
         due: the next time.
         failing: the last run failed.
@@ -52,6 +53,7 @@ class Plan:
     limit: float | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     webhook: str | None = None
+    mail: bool = False
     origin: str = "call"
     due: datetime | None = None
     failing: bool = False
