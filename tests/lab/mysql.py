@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
 import time
 import uuid
 from dataclasses import dataclass, field
 
 import pymysql
 
-from tests.services.servers import Server
+from tests.lab.container import Container, docker
 
 IMAGE = "mysql:8.4"
 
 
 @dataclass
-class MySQL(Server):
+class MySQL(Container):
     """A server with one empty database `omegaweb` and its user, as the image makes them."""
 
     image: str = field(default_factory=lambda: os.environ.get("MYSQL_IMAGE", IMAGE))
@@ -32,9 +31,7 @@ class MySQL(Server):
         settings = {"DATABASE": "omegaweb", "USER": "omegaweb", "PASSWORD": self.password}
         settings["ROOT_PASSWORD"] = secrets.token_hex(12)
         environment = [f"--env=MYSQL_{name}={value}" for name, value in settings.items()]
-        docker(
-            "run", "--detach", "--name", self.name, "--publish", "127.0.0.1::3306", *environment, self.image
-        )
+        self.run("--publish", "127.0.0.1::3306", *environment)
         self.port = int(docker("port", self.name, "3306/tcp").split(":")[-1])
         deadline = time.monotonic() + 120
         # while it makes its files it answers nobody outside
@@ -52,17 +49,3 @@ class MySQL(Server):
     def connect(self) -> pymysql.Connection:
         login = {"user": "omegaweb", "password": self.password, "database": "omegaweb"}
         return pymysql.connect(host="127.0.0.1", port=self.port, **login, read_timeout=5)  # type: ignore[arg-type]
-
-    def log(self) -> str:
-        """What the server has said last."""
-        done = subprocess.run(["docker", "logs", "--tail", "60", self.name], capture_output=True, text=True)
-        return done.stdout + done.stderr
-
-    def stop(self) -> None:
-        subprocess.run(["docker", "rm", "--force", "--volumes", self.name], capture_output=True)
-
-
-def docker(*words: str) -> str:
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, f"docker {words[0]}: {done.stderr}"
-    return done.stdout.strip()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab import container
 from tests.lab.mysql import MySQL
 from tests.services.test_web_accounts import *  # noqa: F403
 from tests.services.web_platform import Person, WebPlatform, running
@@ -15,13 +16,9 @@ pytestmark = pytest.mark.once
 
 @pytest.fixture(scope="module")
 def mysql(request: pytest.FixtureRequest) -> Iterator[MySQL]:
-    """A server of its own; where tests fail, what it said is shown."""
-    failed = request.session.testsfailed
-    with MySQL() as server:
+    """A server of its own."""
+    with container.running(MySQL(), request) as server:
         yield server
-        if request.session.testsfailed > failed:
-            with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-                print(f"\n{server.image} said last:\n{server.log()}")
 
 
 @pytest.fixture(scope="module")

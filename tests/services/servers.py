@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import psutil
+
 from tests.conftest import free_port
 
 
@@ -43,15 +45,16 @@ class Server:
         self.stop()
 
 
-@dataclass
-class RabbitMQ(Server):
-    """A broker; `boss` administers it, guest is not there. `more` are lines of its configuration."""
+class Broker(Server):
+    """A RabbitMQ with its management API; `boss` administers it, guest is not there."""
 
-    folder: Path
-    more: Sequence[str] = ()
-    port: int = field(default_factory=free_port)
-    management: int = field(default_factory=free_port)
-    password: str = field(default_factory=lambda: secrets.token_hex(12))
+    port: int
+    management: int
+    password: str
+
+    def kill(self) -> None:
+        """End all its processes at once; `start` then starts it again with what it has kept."""
+        raise NotImplementedError
 
     @property
     def admin_url(self) -> str:
@@ -60,6 +63,17 @@ class RabbitMQ(Server):
     @property
     def url(self) -> str:
         return f"amqp://boss:{self.password}@127.0.0.1:{self.port}/%2F"
+
+
+@dataclass
+class RabbitMQ(Broker):
+    """The machine's own. `more` are lines of its configuration."""
+
+    folder: Path
+    more: Sequence[str] = ()
+    port: int = field(default_factory=free_port)
+    management: int = field(default_factory=free_port)
+    password: str = field(default_factory=lambda: secrets.token_hex(12))
 
     def start(self) -> None:
         # Debian's wrapper in sbin drops to the user rabbitmq and looks into /var/lib only
@@ -99,6 +113,13 @@ class RabbitMQ(Server):
         while "completed with" not in (said := (self.folder / "out.log").read_text()):
             assert time.monotonic() < deadline and self.process.poll() is None, said[-2000:]
             time.sleep(0.3)
+
+    def kill(self) -> None:
+        parent = psutil.Process(self.process.pid)
+        for process in [*parent.children(recursive=True), parent]:
+            if process.name() != "epmd":
+                process.kill()
+        self.process.wait(30)
 
     def stop(self) -> None:
         if hasattr(self, "process"):

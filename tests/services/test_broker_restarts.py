@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import psutil
 import pytest
 
 from omegaml.errors import Unavailable
@@ -15,28 +14,20 @@ from omegaml.runtime.caller import caller
 from tests.services.broker_platform import Started, on_celery
 from tests.services.runtime_models import Sleeper
 from tests.services.runtime_processes import wait_for
-from tests.services.servers import RabbitMQ
+from tests.services.servers import Broker, RabbitMQ
 
 pytestmark = pytest.mark.once
 
 
 @pytest.fixture
-def mq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+def mq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     with RabbitMQ(tmp_path_factory.mktemp("rabbitmq")) as broker:
         yield broker
 
 
-def kill(broker: RabbitMQ) -> None:
-    """kill -9, with all its processes."""
-    parent = psutil.Process(broker.process.pid)
-    for process in [*parent.children(recursive=True), parent]:
-        if process.name() != "epmd":
-            process.kill()
-    broker.process.wait(30)
-
-
+@pytest.mark.fault
 def test_results_arrive_after_the_broker_was_killed_and_clients_recover(
-    om_url: str, mq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory
+    om_url: str, mq: Broker, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     om = on_celery(om_url, mq.url, OMEGA_TIMEOUT=1.0)
     settings = {"OMEGA_MONGO_URL": om_url, "OMEGA_USERID": "boss", "OMEGA_BROKER": mq.url}
@@ -51,7 +42,7 @@ def test_results_arrive_after_the_broker_was_killed_and_clients_recover(
         waiting = om.runtime.carrier.submit(Task("predict", "models", "sleeper", [[[3.0]]]))
         queued = om.runtime.model("sleeper").fit([[3.0]], async_=True)
         wait_for(lambda: queued.status == "running")
-        kill(mq)
+        mq.kill()
         wait_for(lambda: caller(mq.url).away() > 0)
         began = time.monotonic()
         with pytest.raises(Unavailable, match=f"127.0.0.1:{mq.port}"):
@@ -61,14 +52,14 @@ def test_results_arrive_after_the_broker_was_killed_and_clients_recover(
         mq.start()
         assert waiting.get(60).tolist() == [3.0]
         patient = on_celery(om_url, mq.url, OMEGA_TIMEOUT=30.0)
-        wait_for(lambda: answers(patient))
+        wait_for(lambda: answers(patient.runtime))
         assert patient.runtime.model("sleeper").predict([[0.0]], async_=True).get(30).tolist() == [0.0]
     finally:
         start.end()
 
 
-def answers(om: Any) -> bool:
+def answers(runtime: Any) -> bool:
     try:
-        return om.runtime.ping()["message"] == "pong"
+        return runtime.ping()["message"] == "pong"
     except Unavailable:  # the worker looks for the broker every few seconds
         return False

@@ -16,19 +16,20 @@ from omegaml.errors import AuthFailed, InvalidInput, TaskFailed, TimedOut, Unava
 from omegaml.omega import Omega
 from omegaml.runtime import Task
 from omegaml.runtime.logs import follow
+from omegaweb.provision import rabbitmq
 from tests.conftest import free_port
 from tests.services.broker_platform import Started, mq, on_celery
 from tests.services.runtime_contract import QueueContract, RuntimeContract
 from tests.services.runtime_models import Killer, Rebel, Sleeper
 from tests.services.runtime_processes import OneDatabase, children_of, is_alive, stored, wait_for
 from tests.services.runtime_speakers import Speaker
-from tests.services.servers import RabbitMQ
+from tests.services.servers import Broker
 
 __all__ = ["mq"]
 pytestmark = pytest.mark.once
 
 
-def settings_of(mq: RabbitMQ, url: str) -> dict[str, str]:
+def settings_of(mq: Broker, url: str) -> dict[str, str]:
     return {"OMEGA_MONGO_URL": url, "OMEGA_USERID": "boss", "OMEGA_BROKER": mq.url}
 
 
@@ -36,7 +37,7 @@ class OnCelery(OneDatabase):
     """Tests that share a worker of two tasks at a time."""
 
     @pytest.fixture
-    def om(self, om_url: str, mq: RabbitMQ) -> Omega:
+    def om(self, om_url: str, mq: Broker) -> Omega:
         return on_celery(om_url, mq.url)
 
     @pytest.fixture(scope="class", autouse=True)
@@ -44,7 +45,7 @@ class OnCelery(OneDatabase):
     def worker(
         cls,
         om_url: str,
-        mq: RabbitMQ,
+        mq: Broker,
         tmp_path_factory: pytest.TempPathFactory,
     ) -> Iterator[Any]:
         om = on_celery(om_url, mq.url)
@@ -94,6 +95,7 @@ class TestCelery(OnCelery):
         lines = [line.text for said in follow(om, promise.id) for line in said]
         assert lines[:2] == ["printed ö", "logged"] and lines[-1] == "no end of line"
 
+    @pytest.mark.fault
     def test_a_label_nobody_has_is_said_at_once_with_those_there_are(self, om: Any) -> None:
         began = time.monotonic()
         for ask in (om.runtime.require("gpu").ping, lambda: om.runtime.require("gpu").ping(async_=True)):
@@ -104,6 +106,7 @@ class TestCelery(OnCelery):
         with pytest.raises(InvalidInput, match="no label"):
             om.runtime.require("../x")
 
+    @pytest.mark.fault
     def test_a_waiting_call_is_cancelled(self, om: Any, runtime: Any) -> None:
         om.models.put(Sleeper(), "sleeper")
         promise = runtime.submit(Task("predict", "models", "sleeper", [[[60.0]]]))
@@ -121,17 +124,19 @@ class TestCelery(OnCelery):
             promise.get(0.1)
         assert promise.get(30).tolist() == [1.0]
 
+    @pytest.mark.fault
     def test_a_child_that_dies_is_the_tasks_own_error_and_not_tried_again(self, om: Any) -> None:
         om.models.put(Killer(), "killer")
         with pytest.raises(TaskFailed, match="SIGKILL"):
             om.runtime.model("killer").predict([[1]])
         assert om.runtime.ping()["message"] == "pong"
 
+    @pytest.mark.fault
     @pytest.mark.parametrize("what", ["pickle", "anonymous", "later", "damaged", "elsewhere"])
     def test_a_message_that_is_none_of_ours_is_refused(
         self,
         om: Any,
-        mq: RabbitMQ,
+        mq: Broker,
         worker: Any,
         tmp_path: Path,
         what: str,
@@ -179,7 +184,7 @@ class TestCelery(OnCelery):
             lambda: words[what] in worker.log.read_text()[before:] and said + worker.log.read_text()
         )
 
-    def test_any_client_of_celery_can_send_a_task(self, om: Any, mq: RabbitMQ) -> None:
+    def test_any_client_of_celery_can_send_a_task(self, om: Any, mq: Broker) -> None:
         from celery import Celery
 
         queued = Task("ping")
@@ -204,19 +209,20 @@ class Evil:
 
 
 @pytest.fixture
-def om(om_url: str, mq: RabbitMQ) -> Iterator[Omega]:
+def om(om_url: str, mq: Broker) -> Iterator[Omega]:
     platform = on_celery(om_url, mq.url)
     yield platform
     platform.close()
 
 
 @pytest.fixture
-def start(om: Omega, om_url: str, mq: RabbitMQ, tmp_path_factory: Any) -> Iterator[Started]:
+def start(om: Omega, om_url: str, mq: Broker, tmp_path_factory: Any) -> Iterator[Started]:
     starting = Started(om, settings_of(mq, om_url), lambda: tmp_path_factory.mktemp("worker"))
     yield starting
     starting.end()
 
 
+@pytest.mark.fault
 def test_without_a_worker_that_is_said_and_nothing_is_left(om: Any, start: Any) -> None:
     start("--label", "nobody").stop()
     for ask in (om.runtime.ping, lambda: om.runtime.ping(async_=True)):
@@ -228,6 +234,7 @@ def test_without_a_worker_that_is_said_and_nothing_is_left(om: Any, start: Any) 
     assert om.db["omegaml.tasks"].count_documents({}) == 0
 
 
+@pytest.mark.fault
 def test_without_a_broker_that_is_said_with_its_address(om_url: str) -> None:
     port = free_port()
     om = on_celery(om_url, f"amqp://boss:secret@127.0.0.1:{port}/", OMEGA_TIMEOUT=0.5)
@@ -236,13 +243,14 @@ def test_without_a_broker_that_is_said_with_its_address(om_url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_wrong_password_is_said(om_url: str, mq: RabbitMQ) -> None:
+def test_a_wrong_password_is_said(om_url: str, mq: Broker) -> None:
     om = on_celery(om_url, f"amqp://boss:wrong@127.0.0.1:{mq.port}/")
     with pytest.raises(AuthFailed, match="'boss'") as caught:
         om.runtime.ping()
     assert "wrong" not in str(caught.value)
 
 
+@pytest.mark.fault
 def test_a_waiting_call_goes_on_with_another_worker_when_its_own_is_killed(om: Any, start: Any) -> None:
     om.models.put(Sleeper(), "sleeper")
     first = start("--concurrency", "1")
@@ -254,6 +262,7 @@ def test_a_waiting_call_goes_on_with_another_worker_when_its_own_is_killed(om: A
     assert "done" in second.log.read_text()
 
 
+@pytest.mark.fault
 def test_a_task_that_kills_its_workers_is_not_handed_on_for_ever(om: Any, start: Any) -> None:
     om.models.put(Rebel(), "rebel")
     workers = [start("--concurrency", "1") for _ in range(4)]
@@ -263,6 +272,7 @@ def test_a_task_that_kills_its_workers_is_not_handed_on_for_ever(om: Any, start:
     assert om.runtime.ping()["message"] == "pong"
 
 
+@pytest.mark.fault
 def test_a_worker_told_to_stop_gives_back_what_it_cannot_finish(om: Any, start: Any) -> None:
     om.models.put(Sleeper(), "sleeper")
     first = start("--concurrency", "2", "--drain", "0.3")
@@ -276,6 +286,7 @@ def test_a_worker_told_to_stop_gives_back_what_it_cannot_finish(om: Any, start: 
     assert queued.get(40).tolist() == [4.0]
 
 
+@pytest.mark.fault
 def test_a_worker_told_to_stop_finishes_what_it_has_in_hand(om: Any, start: Any) -> None:
     om.models.put(Sleeper(), "sleeper")
     worker = start("--concurrency", "2")
@@ -292,6 +303,7 @@ def test_a_worker_told_to_stop_finishes_what_it_has_in_hand(om: Any, start: Any)
     assert not any(is_alive(pid) for pid in children)
 
 
+@pytest.mark.fault
 def test_a_killed_worker_leaves_no_children(om: Any, start: Any) -> None:
     om.models.put(Sleeper(), "sleeper")
     worker = start("--concurrency", "1")
@@ -311,6 +323,26 @@ def test_labels_are_served_by_those_who_have_them(om: Any, start: Any) -> None:
     assert asked.model("m").fit([[1.0], [2.0]], [1.0, 2.0])["version"] == 2
     said = json.dumps(om.runtime.status()["runners"])
     assert '["gpu"]' in said and '["default"]' in said
+
+
+@pytest.mark.fault
+def test_a_full_queue_refuses_tasks_and_that_is_said(om: Any, start: Any, mq: Broker) -> None:
+    start("--label", "full", "--concurrency", "1")
+    policy = {"pattern": r"^omega\.q\.full$", "definition": {"max-length": 2}, "apply-to": "queues"}
+    rabbitmq._call(mq.admin_url, "PUT", "/policies/%2F/full", policy)
+    om.models.put(Sleeper(), "sleeper")
+    asked, kept = om.runtime.require("full"), []
+    with pytest.raises(Unavailable, match="label 'full' is full") as caught:
+        for _ in range(50):
+            kept.append(asked.model("sleeper").predict([[60.0]], async_=True))
+    assert len(kept) >= 2 and caught.value.hint == "try again later"
+    assert om.db["omegaml.tasks"].count_documents({}) == len(kept)
+    with pytest.raises(Unavailable, match="label 'full' is full"):
+        asked.ping()
+    for promise in kept:
+        promise.cancel()
+    wait_for(lambda: rabbitmq._call(mq.admin_url, "DELETE", "/policies/%2F/full") is None)
+    assert asked.ping()["message"] == "pong"
 
 
 def test_a_notebook_runs_on_a_worker(om: Any, start: Any) -> None:
