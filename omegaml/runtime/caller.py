@@ -14,8 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -81,6 +80,8 @@ class Caller:
         self._ready = threading.Event()
         self._problem: OmegaError | None = None
         self._away_since = time.monotonic()
+        self._was_lost = False
+        self._back_since = float("-inf")
         self._outbox: deque[Call] = deque()
         self._calls: dict[str, Call] = {}
         self._unconfirmed: dict[int, Call] = {}
@@ -144,6 +145,7 @@ class Caller:
             if self._thread is None or not self._thread.is_alive():
                 self._problem = None
                 self._away_since = time.monotonic()
+                self._was_lost = False
                 self._thread = threading.Thread(target=self._run, name="omega-broker", daemon=True)
                 self._thread.start()
         end = time.monotonic() + seconds
@@ -157,6 +159,10 @@ class Caller:
         """Return for how many seconds the broker has been away."""
         return 0.0 if self._ready.is_set() else time.monotonic() - self._away_since
 
+    def back(self) -> float:
+        """Return for how many seconds the broker has been there again; infinite if it never was away."""
+        return time.monotonic() - self._back_since
+
     def has_worker(self, label: str, seconds: float) -> bool | None:
         """Tell whether a worker of that label is connected; None where the broker does not tell accounts.
 
@@ -166,18 +172,28 @@ class Caller:
             return None
         if time.monotonic() - self._counts.get(label, float("-inf")) < KEEP_COUNT:
             return True
-        found: Future[int | None] = Future()
-        self._soon(partial(self._count, label, found))
-        try:
-            count = found.result(seconds)
-        except NotYet:
-            raise Unavailable(f"{self.where} does not answer within {seconds:g} s") from None
+        count = self._counted(label, seconds)
         if count is None:
             self.may_count = False
             return None
         if count:
             self._counts[label] = time.monotonic()
         return count > 0
+
+    def _counted(self, label: str, seconds: float) -> int | None:
+        """Ask the broker how many workers listen, again where the connection is lost meanwhile."""
+        end = time.monotonic() + seconds
+        while True:
+            asked, found = self._connection, Future[int | None]()
+            self._soon(partial(self._count, label, found))
+            while not found.done() and self._connection is asked and time.monotonic() < end:
+                wait([found], min(0.2, max(0.0, end - time.monotonic())))
+            if found.done() and found.exception() is None:
+                return found.result()
+            if time.monotonic() >= end:
+                raise Unavailable(f"{self.where} does not answer within {seconds:g} s")
+            time.sleep(0.02)
+            self.wait_ready(end - time.monotonic())
 
     def close(self) -> None:
         """End the connection."""
@@ -215,6 +231,7 @@ class Caller:
 
     def _lost(self) -> None:
         self._ready.clear()
+        self._was_lost = True
         self._channel = None
         self._counts.clear()
         self.may_count = True
@@ -257,6 +274,8 @@ class Caller:
 
     def _on_ready(self) -> None:
         self._problem = None
+        if self._was_lost:
+            self._was_lost, self._back_since = False, time.monotonic()
         self._ready.set()
         self._flush()
 

@@ -122,9 +122,12 @@ class CeleryRuntime(LocalRuntime):
         """Raise Unavailable, naming the labels there are, unless a worker of that label is connected."""
         check_label(label)
         self._logged_in(lambda: self._caller.wait_ready(self._timeout))
-        end = time.monotonic() + min(self._timeout, HEARD_OF)
+        began = time.monotonic()
         while not self._is_there(label, self._timeout):
-            if self._caller.may_count or self.tasks.runners() or time.monotonic() > end:
+            waited = time.monotonic() - began
+            is_known = self._caller.may_count or self.tasks.runners() or waited > HEARD_OF
+            # workers look every few seconds for a broker that was away
+            if waited > self._timeout or (is_known and self._caller.back() > GRACE):
                 raise self._nobody(label)
             time.sleep(0.1)
 

@@ -89,3 +89,4 @@ class Started:
         for worker in self._all:
             if worker.process.poll() is None:
                 worker.kill()
+            print(worker.log.read_text())  # which is seen where a test fails
