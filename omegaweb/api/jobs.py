@@ -343,4 +343,5 @@ def _failed(error: OmegaError, name: str, run: str) -> Response:
     about["report"] = report_address(full_name(name), run) if results else None
     if error.details.get("traceback"):
         about["traceback"] = error.details["traceback"]
-    return Response(plain(errors.body(error.code, error.message, error.hint, **about)), error.http_status)
+    hint = "use ?async=1" if error.details.get("limit") == "time" else error.hint
+    return Response(plain(errors.body(error.code, error.message, hint, **about)), error.http_status)
