@@ -46,10 +46,9 @@ class RabbitMQ(Container, Broker):
     def kill(self) -> None:
         docker("kill", self.name)
 
-    @property
-    def version(self) -> tuple[int, ...]:
-        said = docker("exec", self.name, "rabbitmqctl", "-q", "version")
-        return tuple(int(part) for part in said.split("."))
+    def control(self, *words: str) -> str:
+        """Run rabbitmqctl; return what it said."""
+        return docker("exec", "--user=rabbitmq", self.name, "rabbitmqctl", "-q", *words)
 
     def _exists(self) -> bool:
         return subprocess.run(["docker", "inspect", self.name], capture_output=True).returncode == 0

@@ -70,3 +70,13 @@ def test_a_queue_outlives_that_the_broker_is_killed_seconds_after_it_was_made(
     mq.kill()
     mq.start()
     wait_for(lambda: answers(om.runtime.require("fresh")))
+
+
+def test_a_queue_that_found_no_leader_is_made_anew_once_it_is_deleted(
+    om: Any, start: Any, mq: RabbitMQ
+) -> None:
+    start("--label", "lost")
+    mq.kill()
+    mq.start()
+    mq.control("delete_queue", task_queue("lost"))
+    wait_for(lambda: answers(om.runtime.require("lost")))

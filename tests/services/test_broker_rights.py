@@ -177,7 +177,7 @@ def test_nobody_knows_the_password_of_guest(broker: Broker) -> None:
 
 def test_a_task_for_a_label_that_no_queue_has_comes_back(ann: Login) -> None:
     with pytest.raises(UnroutableError):
-        ann.do(lambda c: c.basic_publish(TASKS, "nobody", b"{}", message("ann"), mandatory=True))
+        ann.do(lambda c: c.basic_publish(TASKS, "tpu", b"{}", message("ann"), mandatory=True))
 
 
 def test_who_is_removed_is_cut_off_at_once(broker: Broker) -> None:
