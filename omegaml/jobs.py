@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -60,7 +61,8 @@ class Jobs(Store):
             obj: a NotebookNode or dict, or the path of a `.ipynb` file.
             options: those of `Store.put`, as `replace=False`.
 
-        A first cell that begins with `# omega-ml:` says when it runs by itself.
+        A first cell that begins with `# omega-ml:` says when it runs by itself, by the clock of UTC where it
+        names no zone. What was said by `schedule` of anything else, as its webhook, stays.
         Raises: InvalidInput (it is no valid notebook, or none can have the name; the header cannot be used),
             Conflict.
         """
@@ -76,10 +78,12 @@ class Jobs(Store):
             from omegaml.backends.notebooks import checked
 
             notebook = checked(notebook)
+        stored = full_name(name)
+        if stored.startswith(RESULTS):  # they run no more, and are kept whatever the notebook says
+            return super().put(notebook, stored, **options)
         said = header_of(notebook)
-        meta = super().put(notebook, full_name(name), **options)
-        if not meta.name.startswith(RESULTS):
-            self._plan(meta, said)
+        meta = super().put(notebook, stored, **options)
+        self._plan(meta, said)
         return meta
 
     def create(self, code: str | Iterable[str], name: str, **options: Any) -> Metadata:
@@ -134,8 +138,10 @@ class Jobs(Store):
 
         plans = Plans(self.db)
         if said is not None:
-            plan = Plan(said.text, said.zone, said.catch_up, said.retries, origin="header")
-            plans.set(meta.id, plan)
+            change: dict[str, Any] = {"catch_up": said.catch_up, "retries": said.retries}
+            change = {key: value for key, value in change.items() if value is not None}
+            plan = plans.get(meta.id) or Plan(said.text)
+            plans.set(meta.id, replace(plan, text=said.text, zone=said.zone, origin="header", **change))
         else:
             plans.drop(meta.id, origin="header")
 
@@ -187,7 +193,9 @@ def header_of(notebook: Any) -> Header | None:
     if code is None:
         return None
     source = code.get("source", "")
-    return header.parse(source if isinstance(source, str) else "".join(map(str, source)))
+    if isinstance(source, list) and all(isinstance(line, str) for line in source):
+        source = "".join(source)
+    return header.parse(source) if isinstance(source, str) else None
 
 
 def _is_code(cell: Any) -> bool:

@@ -128,3 +128,31 @@ om.jobs.create("2", "b")
 print(om.jobs.list(), type(om.runtime).__name__)
 """
     assert in_another_process(code) == "['a.ipynb', 'b.ipynb'] Runtime"
+
+
+HEADER = '# omega-ml:\n#   schedule: "Fridays, at 06:00"\n'
+
+
+def test_a_header_changes_what_it_says_and_nothing_else(om: Any) -> None:
+    om.jobs.create(HEADER + "x = 1", "daily")
+    job = om.runtime.require("gpu").job("daily", limit=60)
+    hook = "https://chat.example.com/hooks/abc"
+    job.schedule("Fridays, at 06:00", zone="UTC", parameters={"a": 1}, retries=3, webhook=hook)
+    om.jobs.create(HEADER + "x = 2", "daily")
+    plan = om.runtime.job("daily").plan()
+    assert (plan.label, plan.limit, plan.parameters, plan.webhook) == ("gpu", 60, {"a": 1}, hook)
+    assert (plan.retries, plan.catch_up, plan.zone) == (3, "once", "UTC")
+    om.jobs.create(HEADER + "#   retries: 1\n#   zone: Europe/Berlin\nx = 2", "daily")
+    plan = om.runtime.job("daily").plan()
+    assert (plan.retries, plan.zone, plan.webhook, plan.label) == (1, "Europe/Berlin", hook, "gpu")
+    om.jobs.create("x = 3", "daily")
+    assert om.runtime.job("daily").plan() is None
+
+
+@pytest.mark.parametrize("line", ["every 7 minutes", "hourly\n#   owner: ann", "&a [*a]"])
+def test_results_are_kept_whatever_the_header_says(om: Any, line: str) -> None:
+    code = f"# omega-ml:\n#   schedule: {line}\n"
+    with pytest.raises(InvalidInput, match=r"header|schedule|hour"):
+        om.jobs.create(code, "daily")
+    om.jobs.create(code, "results/daily")
+    assert om.jobs.get("results/daily").cells[0].source == code and om.jobs.scheduled() == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,9 +42,16 @@ def test_a_cell_that_says_nothing_has_no_schedule(cell: str) -> None:
         ("#   schedule: hourly\n#   retries: 1000", "0 to 10"),
         ("#   schedule: hourly\n#   retries: true", "0 to 10"),
         ("#   hourly", "name: value"),
-        ("#   schedule: 2026-99-99", "no YAML"),
-        (f"#   schedule: {'[' * 5000}", "header"),
+        ("#   schedule: hourly\n#   retries: -1", "0 to 10"),
+        ("#   schedule: hourly\n#   retries:", "0 to 10"),
+        ("#   schedule: 2026-99-99", "2026-99-99"),
+        (f"#   schedule: {'[' * 2000}", "name: value"),
+        ("#   schedule: hourly\n#   zone: {a: b}", "name: value"),
+        ("#   schedule:\n#     text: hourly", "name: value"),
+        ("#   - schedule: hourly", "name: value"),
         ("#   schedule: !!python/object/apply:os.system [ls]", "header"),
+        ("#   schedule: &a hourly\n#   zone: *a", "header"),
+        (f"#   schedule: hourly\n#   {'x' * 3000}: 1", "longer than 2048"),
     ],
 )
 def test_a_header_that_cannot_be_used_is_refused(lines: str, said: str) -> None:
@@ -57,3 +66,28 @@ def test_whatever_a_header_holds_is_read_or_refused(text: str) -> None:
         header.parse(f"# omega-ml:\n#{text}")
     except InvalidInput as error:
         assert str(error)
+
+
+BOMB = "#   a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"#   {b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        f"{BOMB}#   schedule: *h",
+        f"{BOMB}#   schedule: hourly\n#   zone: *h",
+        "#   schedule: " + "[a," * 100_000,
+        "#   schedule: hourly\n" + "".join(f"#   {n}: {n}\n" for n in range(50_000)),
+        "#   schedule: " + "{" * 2000,
+        "#   schedule: " + "? " * 1000,
+        "#   schedule: '" + "on 1/2 " * 280 + "'",
+        "#   schedule: hourly\n#   zone: " + "Europe/" * 280,
+    ],
+)
+def test_a_header_costs_little_whatever_it_holds(lines: str) -> None:
+    before = time.process_time()
+    with pytest.raises(InvalidInput) as caught:
+        header.parse(f"# omega-ml:\n{lines}\nprint(1)")
+    assert time.process_time() - before < 1.0 and len(str(caught.value)) < 400

@@ -4,22 +4,28 @@
 #   schedule: "Fridays, at 06:00"
 #   zone: Europe/Berlin
 #   catch-up: skip
+
+It is read wherever a notebook is put, also by omegaweb for strangers: so it is short, and one level of
+`name: value`. What YAML has besides (aliases, tags, values in values) can cost any time, and is refused.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from omegaml.errors import InvalidInput
 from omegaml.runtime.schedule import Schedule
 
 CATCH_UP = ("once", "skip")
 MOST_RETRIES = 10
+MOST = 2048
+"""Characters of a header."""
 
 _FIRST = re.compile(r"#\s*omega-ml\s*:\s*")
 _KEYS = ("schedule", "run-at", "zone", "catch-up", "retries")
+_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -28,14 +34,14 @@ class Header:
 
     Attributes:
         text: the schedule, as it was written; `Schedule.parse` has read it.
-        catch_up: what is done about a time that was missed: run `once`, or `skip`.
-        retries: how often a run that failed is repeated.
+        catch_up: what is done about a time that was missed: run `once`, or `skip`; None where not said.
+        retries: how often a run that failed is repeated; None where not said.
     """
 
     text: str
     zone: str = "UTC"
-    catch_up: str = "once"
-    retries: int = 0
+    catch_up: str | None = None
+    retries: int | None = None
 
 
 def parse(source: str) -> Header | None:
@@ -44,41 +50,67 @@ def parse(source: str) -> Header | None:
     `run-at` is another word for `schedule`. Raises: InvalidInput for what cannot be used; a comment that is
     meant for us and left alone would be a job that never runs.
     """
-    lines = source.strip().splitlines()
-    if not lines or not _FIRST.fullmatch(lines[0].strip()):
+    lines = iter(source.lstrip().splitlines())
+    if not _FIRST.fullmatch(next(lines, "").strip()):
         return None
-    block = []
-    for line in lines[1:]:
-        if not line.startswith("#"):
-            break
-        block.append(line[1:])
-    said = _yaml("\n".join(block))
+    said = _said(_block(lines))
     for key in said:
         if key not in _KEYS:
-            raise InvalidInput(f"the notebook's header says {key!r}", hint=f"one of {', '.join(_KEYS)}")
+            raise InvalidInput(
+                f"the notebook's header says {key[:_SHOWN]!r}", hint=f"one of {', '.join(_KEYS)}"
+            )
     texts = [said[key] for key in ("schedule", "run-at") if key in said]
     if len(texts) != 1:
         how_many = "two schedules" if texts else "no schedule"
         raise InvalidInput(f"the notebook's header names {how_many}", hint='schedule: "every 5 minutes"')
-    catch_up, retries = said.get("catch-up", "once"), said.get("retries", 0)
-    if catch_up not in CATCH_UP:
-        raise InvalidInput(f"the notebook's header: catch-up is {catch_up!r}", hint="once or skip")
-    if type(retries) is not int or not 0 <= retries <= MOST_RETRIES:
-        raise InvalidInput(f"the notebook's header: retries is {retries!r}", hint=f"0 to {MOST_RETRIES}")
-    header = Header(str(texts[0]), str(said.get("zone", "UTC")), catch_up, retries)
+    catch_up, retries = said.get("catch-up"), said.get("retries")
+    if catch_up is not None and catch_up not in CATCH_UP:
+        raise InvalidInput(f"the notebook's header: catch-up is {catch_up[:_SHOWN]!r}", hint="once or skip")
+    if retries is not None and not (re.fullmatch(r"[0-9]{1,2}", retries) and int(retries) <= MOST_RETRIES):
+        raise InvalidInput(
+            f"the notebook's header: retries is {retries[:_SHOWN]!r}", hint=f"0 to {MOST_RETRIES}"
+        )
+    header = Header(texts[0], said.get("zone", "UTC"), catch_up, None if retries is None else int(retries))
     Schedule.parse(header.text, header.zone)
     return header
 
 
-def _yaml(text: str) -> dict[str, Any]:
+def _block(lines: Iterator[str]) -> str:
+    """Return what the comments say. Raises InvalidInput if that is too much."""
+    block, length = [], 0
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        length += len(line)
+        if length > MOST:
+            raise InvalidInput(
+                f"the notebook's header is longer than {MOST} characters", hint="an empty line ends it"
+            )
+        block.append(line[1:])
+    return "\n".join(block)
+
+
+def _said(text: str) -> dict[str, str]:
+    """Return the values by their names."""
     import yaml
 
+    flat = (yaml.StreamStartToken, yaml.KeyToken, yaml.ValueToken, yaml.ScalarToken)
+    ends = (yaml.BlockEndToken, yaml.StreamEndToken)
     try:
-        said = yaml.safe_load(text) or {}
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        what = getattr(error, "problem", None) or "it is no YAML"
-        # a plain * is an alias in YAML
-        raise InvalidInput(f"the notebook's header: {what}", hint='quote it: schedule: "0 6 * * 5"') from None
+        mappings = 0
+        for token in yaml.scan(text):
+            mappings += isinstance(token, yaml.BlockMappingStartToken)
+            is_star = isinstance(token, yaml.AliasToken)
+            if mappings > 1 or not isinstance(token, (*flat, *ends, yaml.BlockMappingStartToken)):
+                raise _no_pairs("it has an alias" if is_star else "it is more than `name: value`")
+        said = yaml.load(text, yaml.BaseLoader) or {}
+    except (yaml.YAMLError, ValueError) as error:
+        raise _no_pairs(getattr(error, "problem", None) or "it is no YAML") from None
     if not isinstance(said, dict):
         raise InvalidInput("the notebook's header is no `name: value`", hint='schedule: "every 5 minutes"')
-    return {str(key): value for key, value in said.items()}
+    return said
+
+
+def _no_pairs(what: str) -> InvalidInput:
+    # a plain * is an alias in YAML
+    return InvalidInput(f"the notebook's header: {what}", hint='quote it: schedule: "0 6 * * 5"')
