@@ -213,7 +213,7 @@ CALLS_PER_MINUTE = {
     "refusals": 600,
     "form": 60,
     "letter": 1,
-    "notice": 10,
+    "notice": 2,
 }
 # bodies that are stored: JSON has to be held in memory, all else is read in parts from a file
 OMEGA_JSON_BYTES = 32 << 20

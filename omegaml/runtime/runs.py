@@ -28,6 +28,12 @@ BEAT = 10.0
 LOST_AFTER = 60.0
 """Seconds without a sign of life, and without a task, after which a run is lost."""
 
+MOST = 50
+"""Runs of an account that are looked at at a time."""
+
+SMALL = {"$expr": {"$lt": [{"$bsonSize": "$$ROOT"}, 64 << 10]}}
+"""Documents that are looked at for others: nobody writes larger ones, but whoever wants to be in the way."""
+
 UNFINISHED = ("queued", "running")
 _LOST = "whoever carried it out was stopped"
 
@@ -47,6 +53,7 @@ class Run:
         error: why it failed or was skipped, one sentence.
         attempt: 1, or more for one that repeats what failed.
         retry_of: id of the run that failed first.
+        job_id: identity of the notebook, which it keeps when it is renamed.
     """
 
     job: str
@@ -62,6 +69,7 @@ class Run:
     error: str | None = None
     attempt: int = 1
     retry_of: str | None = None
+    job_id: str | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -97,8 +105,10 @@ class Runs:
                 partialFilterExpression={"scheduled": {"$type": "date"}},
             )
             self._runs.create_index([("bucket", 1), ("job", 1), ("created", -1)])
+            self._runs.create_index([("bucket", 1), ("job_id", 1)], sparse=True)
             self._runs.create_index("status")
             self._runs.create_index("settled", partialFilterExpression={"settled": False})
+            self._runs.create_index("letter", sparse=True)
 
     # --- writing
 
@@ -108,8 +118,8 @@ class Runs:
         One that was lost before anybody began is asked for once more by that.
         `prepare` must have been called for this database at any time before.
         """
-        shown = ("job", "bucket", "scheduled", "trigger", "status", "started", "finished", "results", "error")
-        doc = {name: getattr(run, name) for name in (*shown, "attempt", "retry_of")}
+        again = ("status", "finished", "error")
+        doc = {key: value for key, value in run.to_dict().items() if key not in ("id", "created", *again)}
         # those that nobody waits for are seen to by a scheduler when they have ended
         doc["settled"] = run.trigger == "manual" or run.has_ended
         is_free = [{"status": {"$exists": False}}, {"status": "lost", "started": None}]
@@ -117,7 +127,11 @@ class Runs:
             with translated(self._url):
                 self._runs.update_one(
                     {"_id": run.id, "$or": is_free},
-                    {"$set": doc, "$currentDate": {"created": True, "seen": True}},
+                    {
+                        "$set": {key: getattr(run, key) for key in again},
+                        "$setOnInsert": doc,
+                        "$currentDate": {"created": True, "seen": True},
+                    },
                     upsert=True,
                 )
         except Conflict:
@@ -156,13 +170,32 @@ class Runs:
 
     def take(self, id: str) -> bool:
         """Let the caller alone settle an ended run, for a minute; False if another does, or has done so."""
-        until = {"$add": ["$$NOW", 60_000]}
-        is_free = {"$lt": [{"$ifNull": ["$taken", datetime(1970, 1, 1)]}, "$$NOW"]}
-        return self._change({"_id": id, "settled": False, "$expr": is_free}, {"taken": until})
+        return self._take({"_id": id, "settled": False}, "taken")
 
-    def settle(self, id: str) -> None:
-        """Say that all is done that follows from how a run ended."""
-        self._change({"_id": id}, {"settled": True})
+    def _take(self, query: dict[str, Any], lease: str) -> bool:
+        until = {"$add": ["$$NOW", 60_000]}
+        is_free = {"$lt": [{"$ifNull": [f"${lease}", datetime(1970, 1, 1)]}, "$$NOW"]}
+        return self._change({**query, "$expr": is_free}, {lease: until})
+
+    def settle(self, id: Any, letter: str | None = None) -> None:
+        """Say that all is done that follows from how a run ended, but for a letter about it."""
+        self._change({"_id": id}, {"settled": True, **({"letter": letter} if letter else {})})
+
+    def letters(self) -> list[tuple[Run, str]]:
+        """Return the runs about which there is a letter to be sent, and which, the oldest first."""
+        query = {"letter": {"$type": "string"}, **SMALL}
+        with translated(self._url):
+            docs = list(self._runs.find(query).sort("created", 1).limit(MOST))
+        return [(run, doc["letter"]) for doc in docs for run in self._readable([doc])]
+
+    def take_letter(self, id: str) -> bool:
+        """Let the caller alone send a run's letter, for a minute; False if another does, or has done so."""
+        return self._take({"_id": id, "letter": {"$type": "string"}}, "sending")
+
+    def sent(self, id: str) -> None:
+        """Say that a run's letter is sent, or cannot be."""
+        with translated(self._url):
+            self._runs.update_one({"_id": id}, {"$unset": {"letter": 1}})
 
     def drop(self, job: str, bucket: str) -> int:
         """Forget the runs of a job; return how many there were."""
@@ -179,10 +212,13 @@ class Runs:
         """Return a run. Raises NotFound."""
         return self._current([self._get(id)])[0]
 
-    def of(self, job: str, bucket: str, limit: int = 100) -> list[Run]:
-        """Return the runs of a job, newest first."""
+    def of(self, job: str, bucket: str, limit: int = 100, job_id: Any = None) -> list[Run]:
+        """Return the runs of a job, newest first; with `job_id` also those under an earlier name."""
+        query: dict[str, Any] = {"bucket": bucket, "job": job}
+        if job_id is not None:
+            query = {"bucket": bucket, "$or": [{"job": job}, {"job_id": str(job_id)}]}
         with translated(self._url):
-            found = self._runs.find({"bucket": bucket, "job": job}).sort([("created", -1), ("_id", 1)])
+            found = self._runs.find(query).sort([("created", -1), ("_id", 1)])
             return self._current(Run.from_doc(doc) for doc in found.limit(limit))
 
     def newest(self, jobs: Sequence[str], bucket: str) -> dict[str, Run]:
@@ -204,16 +240,16 @@ class Runs:
     def unfinished_of(self, job: str, bucket: str) -> list[Run]:
         """Return the runs of a job that wait or are carried out."""
         with translated(self._url):
-            query = {"bucket": bucket, "job": job, "status": {"$in": UNFINISHED}}
-            found = [Run.from_doc(doc) for doc in self._runs.find(query)]
+            query = {"bucket": bucket, "job": job, "status": {"$in": UNFINISHED}, **SMALL}
+            found = self._readable(self._runs.find(query).limit(MOST))
         return [run for run in self._current(found, patiently=False) if not run.has_ended]
 
     def beyond(self, job: str, bucket: str, keep: int) -> list[Run]:
         """Return the runs that a job has made by itself before its newest `keep`, some at a time."""
         query = {"bucket": bucket, "job": job, "trigger": {"$ne": "manual"}, "settled": True}
         with translated(self._url):
-            found = self._runs.find(query).sort([("created", -1), ("_id", 1)]).skip(keep).limit(20)
-            return [Run.from_doc(doc) for doc in found]
+            found = self._runs.find({**query, **SMALL}).sort([("created", -1), ("_id", 1)])
+            return self._readable(found.skip(keep).limit(MOST))
 
     def forget(self, id: str) -> None:
         """Delete the record of a run."""
@@ -227,10 +263,33 @@ class Runs:
             return self._runs.find_one({**query, "created": {"$gt": run.created}}, {"_id": 1}) is not None
 
     def unsettled(self) -> list[Run]:
-        """Return the runs that nobody waits for and that are not settled, oldest first."""
+        """Return the runs that nobody waits for and that are not settled; some, where there are many."""
+        stages: list[dict[str, Any]] = [{"$match": {"settled": False, **SMALL}}, {"$sample": {"size": MOST}}]
         with translated(self._url):
-            found = [Run.from_doc(doc) for doc in self._runs.find({"settled": False}).sort("created", 1)]
-        return self._current(found, patiently=False)
+            docs = list(self._runs.aggregate(stages))
+        return self._current(self._readable(docs), patiently=False)
+
+    def is_queued(self, id: str) -> bool:
+        """Tell whether there is a task that carries a run out."""
+        try:
+            self._tasks.status(id)
+            return True
+        except NotFound:
+            return False
+
+    def _readable(self, docs: Iterable[Mapping[str, Any]]) -> list[Run]:
+        """Return the runs that documents say; who has written anything else is not waited for."""
+        found = []
+        for doc in docs:
+            try:
+                run = Run.from_doc(doc)
+                if not all(isinstance(one, str) for one in (run.id, run.job, run.bucket, run.status)):
+                    raise TypeError
+                found.append(run)
+            except (TypeError, AttributeError, KeyError, ValueError):
+                self.settle(doc["_id"])
+                self.sent(doc["_id"])
+        return found
 
     def reconcile(self) -> list[Run]:
         """Look after all runs that have not ended; return those that turn out to have."""
@@ -244,10 +303,15 @@ class Runs:
         return Run.from_doc(doc)
 
     def _current(self, runs: Iterable[Run], patiently: bool = True) -> list[Run]:
-        found_out = self._found_out
-        return [
-            run if run.has_ended or not found_out(run.id, patiently) else self._get(run.id) for run in runs
-        ]
+        current = []
+        for run in runs:
+            if not run.has_ended and self._found_out(run.id, patiently):
+                run = self._get(run.id)
+                if patiently and run.status == "lost":
+                    self._tasks.recover()  # it was waited for: the others of that runner need not be
+                    patiently = False
+            current.append(run)
+        return current
 
     def _found_out(self, id: str, patiently: bool) -> bool:
         """Write down what is known of a run that says that it has not ended; whether that is anything.
@@ -272,8 +336,10 @@ class Runs:
 
     def _is_silent(self, id: str) -> bool:
         age = {"$subtract": ["$$NOW", "$seen"]}
+        # one that is planned and was not begun yet is queued by whoever plans next
+        begun = [{"trigger": "manual"}, {"started": {"$ne": None}}]
         with translated(self._url):
-            query = {"_id": id, "$expr": {"$gt": [age, LOST_AFTER * 1000]}}
+            query = {"_id": id, "$or": begun, "$expr": {"$gt": [age, LOST_AFTER * 1000]}}
             return self._runs.find_one(query, {"_id": 1}) is not None
 
     def _lose(self, id: str) -> bool:

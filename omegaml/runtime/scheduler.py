@@ -15,7 +15,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
+from bson import ObjectId
+
 from omegaml.errors import AuthFailed, Conflict, Forbidden, NotFound, OmegaError, TimedOut, Unavailable
+from omegaml.jobs import RESULTS
 from omegaml.runtime.accounts import Account
 from omegaml.runtime.actions import scope
 from omegaml.runtime.base import Task
@@ -31,6 +34,9 @@ RETRY_AFTER = timedelta(seconds=30)
 KEEP = 200
 """So many runs that a job has made by itself are kept, with what they have left."""
 
+PUT_OFF = timedelta(minutes=10)
+"""How long a plan is put off that cannot be read, as one of a newer version."""
+
 TOLD_AGAIN = timedelta(hours=23)
 """A job that goes on failing is told of again after this time."""
 
@@ -45,38 +51,45 @@ class Scheduler:
 
     Args:
         soon: called when a task was queued.
-        mail: sends a notice to the account's address; False where that cannot be.
     """
 
-    def __init__(
-        self,
-        account: Account,
-        soon: Callable[[Account], None],
-        mail: Callable[[Account, dict[str, Any]], bool],
-    ) -> None:
+    def __init__(self, account: Account, soon: Callable[[Account], None]) -> None:
         self._account = account
         self._soon = soon
-        self._mail = mail
         self._runs = Runs(account.om.db, account.url)
         self._plans = Plans(account.om.db, account.url)
         self._is_prepared = False
 
     def look(self) -> float | None:
-        """Do what is to be done now; return in how many seconds the next plan is due, None without one."""
+        """Do what is to be done now; return in how many seconds the next plan is due, None without one.
+
+        What cannot be read is put off: it is the account's own, and must not be in the way of its others.
+        """
         if not self._is_prepared:
             self._runs.prepare()
+            self._plans.hasten()
             self._is_prepared = True
         due, later = self._plans.due()
-        for plan in due:
+        for doc in due:
             try:
-                self._run(plan)
-            except OmegaError as error:
-                log.warning("%s: plan %s: %s", self._account, plan.id, error)
-                if not _is_passing(error):  # as a schedule or a time zone that only a newer version knows
-                    self._plans.advance(plan, self._plans.now() + timedelta(minutes=10))
+                self._run(Plan.from_doc(doc))
+            except Exception as error:
+                if _is_passing(error):
+                    raise
+                self._warn(f"plan {doc['_id']}", error)
+                self._plans.postpone(doc["_id"], self._plans.now() + PUT_OFF)
         for run in self._runs.unsettled():
-            self._settle(run)
+            try:
+                self._settle(run)
+            except Exception as error:
+                if _is_passing(error):
+                    raise
+                self._warn(f"run {run.id}", error)
+                self._runs.settle(run.id)
         return later
+
+    def _warn(self, what: str, error: object) -> None:
+        log.warning("%s: %.100s: %.300s", self._account, what, str(error).partition("\n")[0])
 
     # --- what is due
 
@@ -85,11 +98,16 @@ class Scheduler:
         if job is None or plan.due is None:
             return
         now, schedule = self._plans.now(), plan.schedule
-        time = schedule.latest(plan.due - timedelta(microseconds=1), now) or plan.due
-        run = Run(job.name, job.bucket, time.astimezone(UTC), "schedule", _id(plan.id, time))
+        latest = schedule.latest(plan.due - timedelta(microseconds=1), now) or plan.due
+        time = self._plans.choose(plan, latest.astimezone(UTC))
+        if time is None:  # another was faster
+            return
+        about: dict[str, Any] = {"trigger": "schedule", "job_id": str(plan.id)}
+        run = Run(job.name, job.bucket, time, id=_id(plan.id, time), **about)
         if reason := self._reason_to_skip(plan, run, now):
             self._runs.add(replace(run, status="skipped", error=reason))
-            log.info("run of %s at %s is skipped: %s", job.name, time.isoformat(), reason)
+            self._trim(run)
+            log.info("%s: run %s is skipped: %s", self._account, run.id, reason)
         else:
             self._runs.add(run)
             self._queue(plan, run)
@@ -114,63 +132,91 @@ class Scheduler:
         task = Task("run", "jobs", run.job, (), dict(plan.parameters), bucket=run.bucket, limit=plan.limit)
         with suppress(Conflict):
             self._account.tasks.add(replace(task, label=plan.label, id=run.id), repeatable=False)
-            log.info("run %s of %s is queued: %s", run.id, run.job, run.scheduled or run.trigger)
+            log.info("%s: run %s is queued", self._account, run.id)
         self._soon(self._account)
 
     # --- what came of it
 
     def _settle(self, run: Run) -> None:
+        plan = self._plan_of(run)
         if not run.has_ended:
+            # whoever planned it was stopped before its task was there
+            if run.status == "queued" and plan is not None and not self._runs.is_queued(run.id):
+                self._queue(plan, run)
             return
-        plan = self._plans.of(run.job, run.bucket)
         has_failed = run.status in ("failed", "lost")
-        is_retried = has_failed and plan is not None and run.attempt <= plan.retries
+        is_overtaken = has_failed and self._runs.is_overtaken(run)
+        is_retried = has_failed and not is_overtaken and plan is not None and run.attempt <= plan.retries
         if is_retried and self._plans.now() - (run.finished or EPOCH) < RETRY_AFTER * 2 ** (run.attempt - 1):
             return
         if not self._runs.take(run.id):
             return
-        if plan is not None and is_retried and not self._runs.is_overtaken(run):
-            again = Run(run.job, run.bucket, trigger="retry", id=_id(run.id, "retry"))
-            again = replace(again, attempt=run.attempt + 1, retry_of=run.retry_of or run.id)
-            self._runs.add(again)
-            self._queue(plan, again)
-        elif plan is not None and (has_failed or run.status == "done"):
-            self._tell(plan, run, has_failed)
-        self._runs.settle(run.id)
-        self._trim(run.job, run.bucket)
+        letter = None
+        if plan is not None and is_retried:
+            self._retry(plan, run)
+        elif plan is not None and run.status in ("done", "failed", "lost") and not is_overtaken:
+            letter = self._tell(plan, run, has_failed)
+        self._runs.settle(run.id, letter)
+        self._trim(run)
 
-    def _trim(self, job: str, bucket: str) -> None:
-        for old in self._runs.beyond(job, bucket, KEEP):
+    def _plan_of(self, run: Run) -> Plan | None:
+        return self._plans.get(ObjectId(run.job_id)) if ObjectId.is_valid(run.job_id) else None
+
+    def _retry(self, plan: Plan, run: Run) -> None:
+        job = self._plans.job(plan)
+        if job is None:
+            return
+        about: dict[str, Any] = {"trigger": "retry", "job_id": run.job_id, "attempt": run.attempt + 1}
+        again = Run(job.name, job.bucket, id=_id(run.id, "retry"), retry_of=run.retry_of or run.id, **about)
+        self._runs.add(again)
+        self._queue(plan, again)
+
+    def _trim(self, run: Run) -> None:
+        for old in self._runs.beyond(run.job, run.bucket, KEEP):
             if old.results is not None:
-                scope(self._account.om, bucket).jobs.drop(old.results, missing_ok=True)
+                self._drop(old, old.results)
             self._runs.forget(old.id)
 
-    def _tell(self, plan: Plan, run: Run, has_failed: bool) -> None:
-        """Tell of the first failure and of the end of failing, and that it goes on once a day."""
+    def _drop(self, run: Run, results: str) -> None:
+        """Drop what a run has left, and nothing else that its record may name."""
+        jobs = scope(self._account.om, run.bucket).jobs
+        with suppress(NotFound):
+            if results.startswith(RESULTS) and jobs.metadata(results).attributes.get("run") == run.id:
+                jobs.drop(results, missing_ok=True)
+
+    def _tell(self, plan: Plan, run: Run, has_failed: bool) -> str | None:
+        """Tell of the first failure and of the end of failing, and that it goes on once a day.
+
+        Returns: what a letter is to be about, which is sent by `post`.
+        """
         is_long_ago = plan.told is None or self._plans.now() - plan.told > TOLD_AGAIN
         if has_failed == plan.failing and not (has_failed and is_long_ago):
-            return
+            return None
         event = "failed" if has_failed else "recovered"
-        if plan.mail:
-            self._send(run, event)
         if plan.webhook:
             kwargs = {"url": plan.webhook, "event": event, "run": run.id}
             task = Task("notify", "jobs", run.job, (), kwargs, bucket=run.bucket, label=plan.label)
-            with suppress(Conflict):
-                self._account.tasks.add(replace(task, id=_id(run.id, "notice")), repeatable=True)
+            with suppress(Conflict):  # one for each change, however many find it out
+                id = _id(plan.id, f"{event} after {plan.told}")
+                self._account.tasks.add(replace(task, id=id), repeatable=True)
             self._soon(self._account)
-        self._plans.told(plan, has_failed)
+        return event if self._plans.told(plan, has_failed) and plan.mail else None
 
-    def _send(self, run: Run, event: str) -> None:
-        """Raises what may be over in a minute: then it is tried again."""
-        notice = {"event": event, "run": run.id, "job": run.job, "bucket": run.bucket, "error": run.error}
-        try:
-            if not self._mail(self._account, notice):
-                log.warning("%s: no mail can be sent about %s", self._account, run.job)
-        except OmegaError as error:
-            if _is_passing(error):
-                raise
-            log.warning("%s: mail about %s: %s", self._account, run.job, error)
+    def post(self, mail: Callable[[Account, dict[str, Any]], bool]) -> None:
+        """Have letters sent, which may take a while; one may come twice, if whoever sends it is killed."""
+        if not self._is_prepared:
+            return
+        for run, event in self._runs.letters():
+            if not self._runs.take_letter(run.id):
+                continue
+            try:
+                if not mail(self._account, {"event": event, "run": run.id, "bucket": run.bucket}):
+                    self._warn(f"run {run.id}", "no mail can be sent")
+            except OmegaError as error:
+                if _is_passing(error):
+                    raise
+                self._warn(f"run {run.id}", error)
+            self._runs.sent(run.id)
 
 
 def _id(of: Any, what: datetime | str) -> str:
@@ -178,5 +224,5 @@ def _id(of: Any, what: datetime | str) -> str:
     return uuid5(_IDS, f"{of}/{said}").hex
 
 
-def _is_passing(error: OmegaError) -> bool:
+def _is_passing(error: BaseException) -> bool:
     return isinstance(error, AuthFailed | Forbidden | TimedOut | Unavailable)

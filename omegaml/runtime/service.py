@@ -34,6 +34,8 @@ FORGOTTEN = 5.0
 TIDY = 600.0
 COLLECT = 6 * 3600.0
 PLANNED = 2.0
+MOST_PLANNED = 20.0
+LETTERS = 5.0
 DRAIN = 25.0
 ORPHAN_AFTER = timedelta(hours=24)
 
@@ -60,6 +62,7 @@ class Service:
         self.accounts = accounts
         self._slots = Slots(slots, accounts.are_several, limits)
         self.execution = Execution(self.id, self._slots, labels)
+        self._schedulers: dict[Account, Scheduler] = {}
         self._stop = threading.Event()
         self._gone = threading.Event()
 
@@ -85,7 +88,7 @@ class Service:
 
     def run(self, drain: float = DRAIN) -> None:
         """Work until `stop`, then wait at most `drain` seconds for the tasks in hand."""
-        work = (self._beat, self._keep_tidy, self._keep_accounts, self._keep_schedules)
+        work = (self._beat, self._keep_tidy, self._keep_accounts, self._keep_schedules, self._post_letters)
         threads = [threading.Thread(target=one, daemon=True) for one in work]
         try:
             for account in self.accounts.all():
@@ -227,19 +230,17 @@ class Service:
 
     def _keep_schedules(self) -> None:
         """Have jobs run when they are due."""
-        schedulers: dict[Account, Scheduler] = {}
         looks: dict[Account, float] = {}
         while not self._stop.is_set() and not self._gone.is_set():
             accounts = [account for account in self.accounts.all() if account.is_prepared]
-            schedulers = {
-                one: schedulers.get(one) or Scheduler(one, self.soon, self.accounts.mail) for one in accounts
-            }
-            pause = PLANNED * max(1.0, len(accounts) / 20)
+            known = self._schedulers
+            self._schedulers = {one: known.get(one) or Scheduler(one, self.soon) for one in accounts}
+            pause = min(PLANNED * max(1.0, len(accounts) / 20), MOST_PLANNED)
             now = time.monotonic()
             for account in [one for one in accounts if looks.get(one, 0.0) <= now]:
                 left: float | None = None
                 try:
-                    left = schedulers[account].look()
+                    left = self._schedulers[account].look()
                 except (AuthFailed, Forbidden):
                     account.is_refused(now)
                 except Exception as error:
@@ -247,6 +248,15 @@ class Service:
                 looks[account] = time.monotonic() + max(0.01, min(pause, left if left is not None else pause))
             looks = {account: looks[account] for account in accounts if account in looks}
             self._gone.wait(max(0.01, min([*looks.values(), now + 1.0]) - time.monotonic()))
+
+    def _post_letters(self) -> None:
+        """Have letters sent, in a thread of its own: omegaweb may take its time."""
+        while not self._gone.wait(LETTERS):
+            for account, scheduler in self._schedulers.items():
+                try:
+                    scheduler.post(self.accounts.mail)
+                except Exception as error:
+                    warn(error, f"{account}: ")
 
     # --- what others have left
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import smtplib
-from shlex import quote
 
 from django.conf import settings
+from django.core.cache import cache
 from django.core.mail import EmailMessage
 from django.shortcuts import get_object_or_404
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -21,16 +22,17 @@ from omegaweb.api import shapes
 from omegaweb.api.permissions import Worker as IsWorker
 from omegaweb.api.throttling import counted
 
+A_DAY = 20
+"""Letters that an account is sent a day, by each process of omegaweb."""
+
 
 class Notice(serializers.Serializer):
-    """How a job's runs end from now on."""
+    """How the runs of one of an account's jobs end from now on."""
 
     userid = serializers.CharField(max_length=150)
     event = serializers.ChoiceField(["failed", "recovered"])
-    job = serializers.CharField(max_length=1000)
-    bucket = serializers.CharField(max_length=200)
-    run = serializers.CharField(max_length=100)
-    error = serializers.CharField(allow_null=True, default=None)
+    run = serializers.RegexField(r"^[0-9a-f]{32}$")
+    bucket = serializers.RegexField(r"^[\w.-]{1,100}$")
 
 
 class Sent(serializers.Serializer):
@@ -53,7 +55,7 @@ class Notices(APIView):
         notice = asked.validated_data
         user = get_object_or_404(User, username=notice["userid"], is_active=True)
         address = address_of(user)
-        if address is None or not counted("notice", user.pk):
+        if address is None or not counted("notice", user.pk) or not counted_today(user):
             return Response({"sent": False})
         try:
             letter_of(notice, address).send()
@@ -67,16 +69,22 @@ def address_of(user: User) -> str | None:
     return (user.email or None) if mail.is_sent() else None
 
 
+def counted_today(user: User) -> bool:
+    """Count a letter; tell whether it is within what an account is sent a day."""
+    key = f"notices-{user.pk}-{timezone.now():%Y%m%d}"
+    cache.add(key, 0, 24 * 3600)
+    return bool(cache.incr(key) <= A_DAY)
+
+
 def letter_of(notice: dict[str, str], address: str) -> EmailMessage:
-    """Return what is written to people about a job."""
-    job = " ".join(notice["job"].split())[:200]  # a subject is one line
-    if notice["event"] == "failed":
-        what, why = f"job {job} failed", (notice["error"] or "It was lost.")[:2000]
-    else:
-        what, why = f"job {job} is well again", "Its last run is done."
-    bucket, url = notice["bucket"], settings.CONFIGURATION.url
-    lines = [f"{what[0].upper()}{what[1:]}, in bucket {bucket}.", "", why, ""]
-    lines.append(f"The runs are shown at {url}; what this one has left is written to a page by")
-    lines.append(f"omegacli --bucket {bucket} jobs results {quote(job)} {notice['run']} a.html --format html")
-    lines += ["", "These letters end when the job is scheduled without --mail."]
+    """Return what is written to people about a job.
+
+    Nothing in it is the account's own text: nobody has confirmed that the address is its owner's.
+    """
+    is_bad = notice["event"] == "failed"
+    what = "one of your jobs fails" if is_bad else "a job of yours is well again"
+    where = f"omegacli --bucket {notice['bucket']} jobs"
+    lines = [f"On {settings.CONFIGURATION.url} {what}, by its run {notice['run']}.", ""]
+    lines += [f"Which one it is, and why: {where} schedule", f"and then: {where} status NAME", ""]
+    lines += ["These letters end when the job is scheduled without --mail."]
     return EmailMessage(f"[omega|ml] {what}", "\n".join(lines), None, [address])

@@ -33,7 +33,7 @@ def account(om: Any) -> Account:
 
 
 def planner_of(account: Account) -> Scheduler:
-    return Scheduler(account, lambda _: None, lambda *_: False)
+    return Scheduler(account, lambda _: None)
 
 
 @pytest.fixture
@@ -128,19 +128,26 @@ def test_who_is_killed_is_followed_by_the_next(
     assert [run.status for run in runs.of("daily.ipynb", om.bucket)] == ["done"] and len(queued(om)) == 1
 
 
-def test_a_run_that_was_lost_before_its_task_was_queued_is_run_after_all(
-    om: Any, scheduler: Scheduler, runs: Runs
+def test_a_planner_that_stands_still_for_long_loses_nothing_and_nothing_runs_twice(
+    om: Any, scheduler: Scheduler, account: Account, runs: Runs
 ) -> None:
     om.jobs.create("1", "daily")
-    om.jobs.schedule("daily", "@daily")
+    om.jobs.schedule("daily", "@daily", retries=2)
     due = let_be_due(om, "daily")
     runs.prepare()
-    run = Run("daily.ipynb", om.bucket, due, "schedule", module._id(om.jobs.metadata("daily").id, due))
-    runs.add(run)
+    plan = Plans(om.db).get(om.jobs.metadata("daily").id)
+    assert plan is not None
+    run = Run("daily.ipynb", om.bucket, due, "schedule", module._id(plan.id, due), job_id=str(plan.id))
+    runs.add(run)  # here it stands still
     om.db["omegaml.runs"].update_one({}, {"$set": {"seen": datetime.now(UTC) - timedelta(minutes=2)}})
-    assert runs.get(run.id).status == "lost"
+    assert runs.get(run.id).status == "queued"
+    Plans(om.db).advance(plan, due + timedelta(days=1))  # of others
     scheduler.look()
     assert runs.get(run.id).status == "queued" and [doc["_id"] for doc in queued(om)] == [run.id]
+    scheduler._queue(plan, run)  # and goes on
+    runs.add(Run("daily.ipynb", om.bucket, id=run.id))  # as whoever carries it out does
+    [found] = runs.of("daily.ipynb", om.bucket)
+    assert (found.scheduled, found.trigger) == (due, "schedule") and len(queued(om)) == 1
 
 
 @pytest.mark.parametrize(("catch_up", "status"), [("once", "queued"), ("skip", "skipped")])
@@ -351,6 +358,10 @@ def test_the_newest_runs_are_kept_with_what_they_have_left(
         newest = runs.of("daily.ipynb", om.bucket)[0]
         om.jobs.copy("daily", f"results/{newest.id}")
         runs.finish(newest.id, "done", f"results/{newest.id}.ipynb")
+        meta = om.db["metadata"].update_one(
+            {"name": f"results/{newest.id}.ipynb"}, {"$set": {"attributes.run": newest.id}}
+        )
+        assert meta.matched_count == 1
         om.db["omegaml.tasks"].delete_many({})
         if minutes == 9:
             runs.add(by_hand)
@@ -433,3 +444,113 @@ def test_two_schedulers_run_each_of_many_times_once_though_one_is_killed(
     assert len({doc["_id"] for doc in queued(om)}) == sum(
         len(runs.of(f"{n}.ipynb", om.bucket)) for n in names
     )
+
+
+def test_planners_on_both_sides_of_a_minute_take_the_same_time(om: Any, account: Account, runs: Runs) -> None:
+    om.jobs.create("1", "daily")
+    om.jobs.schedule("daily", "@daily")
+    due = let_be_due(om, "daily", 5)
+    plans = Plans(om.db)
+    plan = plans.get(om.jobs.metadata("daily").id)
+    assert plan is not None
+    assert plans.choose(plan, due) == plans.choose(plan, due + timedelta(minutes=1)) == due
+    plans.advance(plan, due + timedelta(days=1))
+    assert plans.choose(plan, due) is None
+
+
+def test_many_plans_at_the_same_time_are_all_run(om: Any, scheduler: Scheduler, runs: Runs) -> None:
+    om.jobs.create("1", "job")
+    for n in range(60):
+        om.jobs.copy("job", f"job{n}")
+        om.jobs.schedule(f"job{n}", "@daily")
+        let_be_due(om, f"job{n}")
+    assert scheduler.look() == 0
+    left = scheduler.look()
+    assert left is not None and left > 0 and len(queued(om)) == 60
+
+
+def test_a_clock_that_was_wrong_puts_nothing_off(om: Any, account: Account) -> None:
+    om.jobs.create("1", "daily")
+    before = om.jobs.schedule("daily", "@daily")
+    for heal in (lambda: om.jobs.schedule("daily", "@daily"), planner_of(account).look):
+        om.db[COLLECTION].update_one({}, {"$set": {"due": datetime(2100, 1, 1)}})
+        heal()
+        assert om.jobs.scheduled()[0][1].due == before.due
+
+
+def test_a_failure_that_is_overtaken_is_not_told(
+    om: Any, account: Account, scheduler: Scheduler, runs: Runs
+) -> None:
+    om.jobs.create("1", "daily")
+    om.jobs.schedule("daily", "@daily", retries=3, webhook="http://127.0.0.1:1/x")
+    for minutes, error in ((3, "broke"), (2, None)):
+        let_be_due(om, "daily", minutes)
+        scheduler.look()
+        carry_out(account, runs.of("daily.ipynb", om.bucket)[0].id, error)
+    for _ in range(2):
+        scheduler.look()
+        om.db["omegaml.runs"].update_many({}, {"$set": {"finished": datetime(2020, 1, 1)}})
+    assert not [doc for doc in queued(om) if doc["action"] == "notify"]
+    assert om.jobs.scheduled()[0][1].failing is False
+    assert om.db["omegaml.runs"].count_documents({"settled": False}) == 0
+
+
+def test_a_job_that_is_renamed_while_it_runs_is_retried_and_shown(
+    om: Any, account: Account, scheduler: Scheduler, runs: Runs
+) -> None:
+    om.jobs.create("1", "daily")
+    om.jobs.schedule("daily", "@daily", retries=1)
+    let_be_due(om, "daily")
+    scheduler.look()
+    om.jobs.rename("daily", "reports/daily")
+    fail(om, account, runs)
+    scheduler.look()
+    [again] = runs.of("reports/daily.ipynb", om.bucket)
+    assert again.trigger == "retry"
+    assert len(runs.of("reports/daily.ipynb", om.bucket, job_id=om.jobs.metadata("reports/daily").id)) == 2
+
+
+def test_what_an_account_writes_by_hand_is_in_its_own_way_at_most(
+    om: Any, account: Account, scheduler: Scheduler, runs: Runs
+) -> None:
+    for name in ("good", "precious"):
+        om.jobs.create("1", name)
+    om.jobs.schedule("good", "@daily")
+    let_be_due(om, "good")
+    scheduler.look()
+    plans, records = om.db[COLLECTION], om.db["omegaml.runs"]
+    now = datetime.now(UTC)
+    plans.insert_many(
+        [
+            {"_id": 1, "due": now, "text": "@daily", "catch_up": "all"},
+            {"_id": 2, "due": "soon", "text": "@daily"},
+            {"_id": "x" * 100_000, "due": now, "text": 5},
+            {"_id": 4, "due": now, "text": "@daily", "zone": "z" * 50_000},
+            {"_id": om.jobs.metadata("precious").id, "due": now, "text": "@daily", "parameters": 5},
+        ]
+    )
+    odd: list[dict[str, Any]] = [
+        {"_id": 1, "settled": False, "status": "done"},
+        {"_id": "a", "settled": False, "status": "failed", "job": "x", "bucket": "b", "created": "now"},
+        {"_id": "b", "settled": False, "status": "queued", "job": "x", "bucket": "../b", "job_id": "0" * 24},
+        {"_id": "c", "letter": "failed", "settled": True},
+    ]
+    many = [
+        {"settled": False, "status": "running", "job": "x", "bucket": "b", "_id": f"r{n}"} for n in range(500)
+    ]
+    records.insert_many([*odd, *many])
+    began = time.monotonic()
+    for _ in range(3):
+        scheduler.look()
+        scheduler.post(lambda *_: True)
+    assert time.monotonic() - began < 10
+    records.delete_many({})
+    let_be_due(om, "good", 1)
+    scheduler.look()
+    assert len(runs.of("good.ipynb", om.bucket)) == 1
+    for n in range(module.KEEP + 1):
+        doc = {"_id": f"k{n}", "settled": True, "status": "done", "job": "good.ipynb", "bucket": om.bucket}
+        doc |= {"trigger": "schedule", "results": "precious.ipynb", "created": datetime(2020, 1, 1)}
+        records.insert_one(doc)
+    scheduler._trim(runs.of("good.ipynb", om.bucket)[0])
+    assert om.jobs.exists("precious") and records.count_documents({}) <= module.KEEP + 1

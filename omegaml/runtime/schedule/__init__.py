@@ -169,6 +169,8 @@ def _moment(naive: datetime, zone: ZoneInfo) -> datetime:
 
 def check_zone(zone: str) -> str:
     """Return the name of a time zone. Raises InvalidInput, with the nearest that there is."""
+    if not isinstance(zone, str) or len(zone) > 100:
+        raise InvalidInput("a time zone is a name", hint="as in Europe/Berlin")
     try:
         if _ZONE.fullmatch(zone) and zone not in ("localtime", "posixrules"):
             ZoneInfo(zone)

@@ -6,7 +6,9 @@ ends with it; a copy has none. `due` is kept for whoever looks what to run next,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -19,10 +21,14 @@ from omegaml.metadata import COLLECTION as OBJECTS
 from omegaml.metadata import Metadata
 from omegaml.mongo import JOURNALED, translated
 from omegaml.runtime.base import DEFAULT
+from omegaml.runtime.runs import SMALL
 from omegaml.runtime.schedule import Schedule
 from omegaml.runtime.schedule.header import CATCH_UP, MOST_RETRIES
 
 COLLECTION = "omegaml.schedules"
+
+MAX_PARAMETERS = 20_000
+"""Characters of JSON."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,11 @@ class Plan:
     id: Any = None
 
     def __post_init__(self) -> None:
+        if len(json.dumps(dict(self.parameters), default=str)) > MAX_PARAMETERS:
+            raise InvalidInput(
+                f"the parameters take more than {MAX_PARAMETERS} characters",
+                hint="put them into a dataset, and give its name",
+            )
         if self.catch_up not in CATCH_UP:
             raise InvalidInput(f"catch-up is {self.catch_up!r}", hint="once or skip")
         if type(self.retries) is not int or not 0 <= self.retries <= MOST_RETRIES:
@@ -99,16 +110,17 @@ class Plans:
         Returns: the plan, with `due`.
         """
         said = {f.name: getattr(plan, f.name) for f in fields(Plan) if f.name not in _KEPT}
+        due = plan.schedule.next(self.now()).astimezone(UTC)
+        same = {"_id": id, **{k: {"$eq": v} for k, v in said.items()}}
+        after = ReturnDocument.AFTER
         with translated(self._url):
-            same: Any = self._plans.find_one({"_id": id, **{k: {"$eq": v} for k, v in said.items()}})
-            if same is None:
-                due = plan.schedule.next(self.now()).astimezone(UTC)
+            # a clock that was wrong for a while may have put it off
+            doc: Any = self._plans.find_one_and_update(same, {"$min": {"due": due}}, return_document=after)
+            if doc is None:
                 change = {"$set": {**said, "due": due, "failing": False, "told": None}}
-                after = ReturnDocument.AFTER
-                same = self._plans.find_one_and_update(
-                    {"_id": id}, change, upsert=True, return_document=after
-                )
-        return Plan.from_doc(same)
+                change["$unset"] = {"chosen": 1}
+                doc = self._plans.find_one_and_update({"_id": id}, change, upsert=True, return_document=after)
+        return Plan.from_doc(doc)
 
     def get(self, id: Any) -> Plan | None:
         """Return the plan of a job, None where it has none."""
@@ -138,38 +150,68 @@ class Plans:
             said: datetime = self._db.command("hello")["localTime"]
         return said.replace(tzinfo=UTC)
 
-    def due(self) -> tuple[list[Plan], float | None]:
-        """Return the plans that are due, and in how many seconds the next one of the others is."""
+    def due(self) -> tuple[list[dict[str, Any]], float | None]:
+        """Return the documents of plans that are due, and in how many seconds there are more."""
         left = {"$divide": [{"$subtract": ["$due", "$$NOW"]}, 1000]}
-        stages: list[dict[str, Any]] = [{"$set": {"left": left}}, {"$sort": {"left": 1}}, {"$limit": _MOST}]
+        stages: list[dict[str, Any]] = [{"$match": {"due": {"$type": "date"}, **SMALL}}]
+        stages += [{"$set": {"left": left}}, {"$sort": {"left": 1}}, {"$limit": _MOST}]
         with translated(self._url):
             docs = list(self._plans.aggregate(stages))
+        due = [doc for doc in docs if doc["left"] <= 0]
         later = next((doc["left"] for doc in docs if doc["left"] > 0), None)
-        return [Plan.from_doc(doc) for doc in docs if doc["left"] <= 0], later
+        return due, 0.0 if len(due) == _MOST else later
+
+    def choose(self, plan: Plan, time: datetime) -> datetime | None:
+        """Return the time that the plan is run for now, the same for all who plan; None where it has been."""
+        with translated(self._url):
+            doc = self._plans.find_one_and_update(
+                {"_id": plan.id, "due": plan.due},
+                [{"$set": {"chosen": {"$ifNull": ["$chosen", time]}}}],
+                {"chosen": 1},
+                return_document=ReturnDocument.AFTER,
+            )
+        chosen: datetime | None = doc["chosen"] if doc else None
+        return chosen.replace(tzinfo=UTC) if chosen else None
+
+    def advance(self, plan: Plan, due: datetime) -> None:
+        """Say when a plan is due next, unless somebody has said so already."""
+        self._put_off({"_id": plan.id, "due": plan.due}, due)
+
+    def postpone(self, id: Any, due: datetime) -> None:
+        """Say when to look again at a plan that cannot be read."""
+        self._put_off({"_id": id}, due)
+
+    def _put_off(self, query: dict[str, Any], due: datetime) -> None:
+        with translated(self._url):
+            self._plans.update_one(query, {"$set": {"due": due}, "$unset": {"chosen": 1}})
+
+    def hasten(self) -> None:
+        """See that no plan is due later than its schedule says: a clock may have been wrong for a while."""
+        now = self.now()
+        with translated(self._url):
+            docs = list(self._plans.find(SMALL).limit(_MOST * 20))
+            for doc in docs:
+                with suppress(InvalidInput, TypeError, AttributeError, OverflowError):
+                    plan = Plan.from_doc(doc)
+                    due = plan.schedule.next(now).astimezone(UTC)
+                    if plan.due is not None and plan.due > due:
+                        self.advance(plan, due)
 
     def job(self, plan: Plan) -> Metadata | None:
         """Return what is known of a plan's notebook; where that is dropped, the plan ends."""
+        shown = {"name": 1, "bucket": 1, "prefix": 1, "kind": 1}
         with translated(self._url):
-            doc = self._objects.find_one({"_id": plan.id}, {"kind_meta": 0})
+            doc = self._objects.find_one({"_id": plan.id, "prefix": "jobs/"}, shown)
         if doc is None:
             self.drop(plan.id)
         return Metadata.from_doc(doc) if doc else None
 
-    def of(self, job: str, bucket: str) -> Plan | None:
-        """Return the plan of the notebook that has this name now."""
+    def told(self, plan: Plan, failing: bool) -> bool:
+        """Write down that it is told how a plan's runs end now; False where another has."""
+        change = [{"$set": {"failing": failing, "told": "$$NOW"}}]
+        same = {"_id": plan.id, "failing": plan.failing, "told": plan.told}
         with translated(self._url):
-            doc = self._objects.find_one({"name": job, "bucket": bucket, "prefix": "jobs/"}, {"_id": 1})
-        return self.get(doc["_id"]) if doc else None
-
-    def advance(self, plan: Plan, due: datetime) -> None:
-        """Say when a plan is due next, unless somebody has said so already."""
-        with translated(self._url):
-            self._plans.update_one({"_id": plan.id, "due": plan.due}, {"$set": {"due": due}})
-
-    def told(self, plan: Plan, failing: bool) -> None:
-        """Write down that it was told how a plan's runs end now."""
-        with translated(self._url):
-            self._plans.update_one({"_id": plan.id}, [{"$set": {"failing": failing, "told": "$$NOW"}}])
+            return self._plans.update_one(same, change).modified_count == 1
 
 
 _KEPT = ("id", "due", "failing", "told")
