@@ -196,7 +196,7 @@ class Reply:
         self._sent = sent
         # in the queue at most as long as in the worker: the broker drops it then
         self._until = None if task.limit is None else time.monotonic() + 2 * task.limit + 10
-        self._seen = time.monotonic()
+        self._alone_since: float | None = None
         self._outcome: tuple[Any, OmegaError | None] | None = None
         self.seconds: dict[str, float] = {}
 
@@ -251,8 +251,10 @@ class Reply:
         except Unavailable:
             is_there = True  # it is the broker, or the database, that is away
         if is_there:
-            self._seen = time.monotonic()
-        elif time.monotonic() - self._seen > GRACE and not self.done():
+            self._alone_since = None
+        elif self._alone_since is None:  # nobody may have looked for long
+            self._alone_since = time.monotonic()
+        elif time.monotonic() - self._alone_since > GRACE and not self.done():
             caller.drop(self._sent)
             self._sent.fail(self._runtime._nobody(self._task.label))
 
