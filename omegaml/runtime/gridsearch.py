@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaml.errors import InvalidInput
 from omegaml.runtime import training
 from omegaml.runtime.base import Task
-from omegaml.runtime.shares import Shares
+from omegaml.runtime.shares import PARENT, Shares, check_parent
 from omegaml.runtime.usercode import method_of, user_code
 
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ def gridsearch(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) ->
 def attempt(om: Omega, task: Task, x: Any, y: Any, params: dict[str, Any]) -> Scores | None:
     """Try the combinations whose numbers are the parameter `numbers`: a part of `gridsearch`.
 
-    Returns: None where the model could be fitted with none of them.
+    Returns: None where the model could be fitted with none of them. Raises: Conflict (its search has ended).
     """
+    check_parent(om, params.pop(PARENT, None))
     from sklearn.model_selection import ParameterGrid
 
     numbers = params.pop("numbers")

@@ -1,16 +1,20 @@
 """Sharing out one task among those workers that are free.
 
 Whoever carries out the task does a share himself, then those that nobody has begun, and waits for the others:
-so it comes to an end also where all are busy, and two of them never wait for each other.
+so it comes to an end also where all are busy, and two of them never wait for each other. What is queued again
+while he waits, as its runner has died, he does himself. Shares name the try of the task that they are of: who
+comes to one whose task has ended, or was begun anew, leaves it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from omegaml.errors import OmegaError
+from omegaml.errors import Conflict, OmegaError
+from omegaml.mongo import translated
 from omegaml.runtime import progress
 from omegaml.runtime.base import DEFAULT, Task
 
@@ -19,6 +23,11 @@ if TYPE_CHECKING:
 
 EACH = 2
 """Shares for each slot: who is fast does more of them."""
+
+PARENT = "parent"
+"""The parameter of a share that names what it is of: `[id, started]`, none where nobody else can look."""
+
+_PAUSE = 0.05
 
 
 class Shares:
@@ -31,6 +40,7 @@ class Shares:
     def __init__(self, om: Omega, task: Task, count: int) -> None:
         self._om = om
         self._task = task
+        self._parent = _running(om, task.id)
         shares = max(1, min(count, EACH * self._slots()))
         self.numbers = [range(first, count, shares) for first in range(shares)]
 
@@ -56,7 +66,14 @@ class Shares:
                     answers[n] = do(self.numbers[n])
             for n, task in asked.items():
                 if n not in answers:
-                    answers[n] = StoredPromise(self._om, tasks, task.id, has_runner=lambda: True).get()
+                    promise = StoredPromise(self._om, tasks, task.id)
+                    while not promise.done():  # which queues again what a dead runner had in hand
+                        if tasks.status(task.id) == "queued" and tasks.withdraw(task.id):
+                            answers[n] = do(self.numbers[n])
+                            break
+                        time.sleep(_PAUSE)
+                    else:
+                        answers[n] = promise.get()
                     self._say(len(answers))
             return [answers[n] for n in range(len(self.numbers))]
         except BaseException:
@@ -71,7 +88,7 @@ class Shares:
 
     def _asked(self, action: str, numbers: Sequence[int]) -> Task:
         task = self._task
-        kwargs = {**task.kwargs, "numbers": list(numbers)}
+        kwargs = {**task.kwargs, "numbers": list(numbers), PARENT: self._parent}
         about: dict[str, Any] = {"bucket": self._om.bucket, "limit": task.limit, "label": task.label}
         return Task(action, task.store, task.name, task.args, kwargs, **about)
 
@@ -86,3 +103,23 @@ class Shares:
         label = self._task.label
         slots = [r.get("slots") or 1 for r in runners if label in (r.get("labels") or (DEFAULT,))]
         return sum(slots)
+
+
+def check_parent(om: Omega, parent: Sequence[str] | None) -> None:
+    """Raise Conflict if nobody waits for a share any more: its task has ended, or was begun anew."""
+    if parent and _running(om, parent[0]) != list(parent):
+        raise Conflict("the task that this is a share of has ended")
+
+
+def _running(om: Omega, id: str) -> list[str] | None:
+    """Return `[id, started]` of a task that others can look at and that is being carried out, else None."""
+    from omegaml.runtime.tasks import Tasks
+
+    with translated(om.mongo_url):
+        # who is to be stopped frees his slot for a share before he has written down that he was
+        query = {"_id": id, "status": "running", "cancel": {"$exists": False}}
+        doc = om.db["omegaml.tasks"].find_one(query, {"started": 1, "runner": 1})
+    if doc is None:
+        return None
+    alive = {runner["id"] for runner in Tasks(om.db, om.mongo_url).runners()}
+    return [id, doc["started"].isoformat()] if doc["runner"] in alive else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,35 @@ def test_a_worker_that_is_killed_in_its_share_is_stood_in_for(om: Any, start_run
     om.db["omegaml.runners"].delete_many({})
     start_runner("--slots", "2")
     assert found.get(90)["best_params"] == {"pause": 1.5} and om.models.metadata("m").version == 2
+
+
+@pytest.mark.fault
+def test_a_share_whose_worker_was_the_only_one_and_died_is_done_by_who_waits(
+    om: Any, start_runner: Any
+) -> None:
+    om.models.put(Slow(), "m")
+    runner = start_runner()
+    grid = {"pause": [0.0, 0.7]}
+    with ThreadPoolExecutor(1) as pool:
+        search = om.runtime.model("m").gridsearch
+        found = pool.submit(search, [[1.0]] * 4, [1.0] * 4, parameters=grid, cv=2)
+        wait_for(lambda: [task for task in tasks_of(om, "try") if task["status"] == "running"])
+        runner.kill()
+        om.db["omegaml.runners"].delete_many({})
+        assert found.result(40)["best_params"] == {"pause": 0.7}
+    assert tasks_of(om, "try") == []
+
+
+@pytest.mark.fault
+def test_shares_end_with_the_search_that_they_are_of(om: Any, start_runner: Any) -> None:
+    om.models.put(Slow(), "m")
+    start_runner()
+    grid = {"pause": [20.0, 21.0]}
+    search = om.runtime.model("m").gridsearch([[1.0]] * 4, [1.0] * 4, parameters=grid, cv=2, async_=True)
+    wait_for(lambda: [task for task in tasks_of(om, "try") if task["status"] == "queued"])
+    search.cancel()
+    wait_for(lambda: all(task["status"] == "failed" for task in tasks_of(om, "try")), 15)
+    assert all("has ended" in task["answer"] for task in tasks_of(om, "try"))
 
 
 def test_nobody_waits_for_ever_where_all_are_busy_with_grid_searches(om: Any, start_runner: Any) -> None:
