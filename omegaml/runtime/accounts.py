@@ -16,6 +16,12 @@ from omegaml.runtime.tasks import Tasks
 KEEP_URL = 60.0
 """Seconds that an account's URL is used before omegaweb is asked for it again."""
 
+#: Seconds that an account waits for its next turn at first, and at most, when it could not be served.
+PAUSE, LONGEST_PAUSE = 1.0, 60.0
+
+#: Seconds between two lines in the log of what keeps an account from being served.
+TELL = 60.0
+
 #: Seconds to the next look for tasks after one was found.
 FIRST = 0.02
 
@@ -35,6 +41,8 @@ class Account:
         self._is_reported = False
         self._due = 0.0
         self._pause = FIRST
+        self._trouble = PAUSE
+        self._told = -TELL
 
     def __str__(self) -> str:
         return f"account {self.userid}" if self.userid else f"database {self.om.db.name}"
@@ -50,6 +58,18 @@ class Account:
         """Look there again after a while that grows to `longest`; with many accounts it grows further."""
         self._due = now + self._pause
         self._pause = min(self._pause * 1.2, longest * max(1.0, of / 10))
+
+    def is_well(self) -> None:
+        """It was served: what kept it from that is over."""
+        self._trouble = PAUSE
+
+    def has_failed(self, now: float, is_away: bool) -> bool:
+        """It cannot be served now: wait, longer each time unless it `is_away`; True if that is to be told."""
+        self._due = now + self._trouble
+        self._trouble = PAUSE if is_away else min(self._trouble * 2, LONGEST_PAUSE)
+        is_to_be_told = now - self._told >= TELL
+        self._told = now if is_to_be_told else self._told
+        return is_to_be_told
 
     def is_refused(self, now: float) -> bool:
         """The database does not take the login: ask for the URL again, and wait; True for the first time."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from uuid import uuid4
 
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
 
 DEFAULT = "default"
 """The label of every worker that is given none, and of every task that asks for none."""
+
+LONGEST_LIMIT = 1e9
+"""Seconds."""
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("action", "store", "name", "label", "id", "created"), (str,)),
+    **dict.fromkeys(("bucket", "result"), (str, NoneType)),
+    **dict.fromkeys(("args", "temporary"), (list,)),
+    **dict.fromkeys(("kwargs", "callbacks"), (dict,)),
+    "limit": (int, float, NoneType),
+    "retries": (int,),
+}
+"""Of what a task is as JSON: anybody may have written it."""
 
 
 def described(action: str, store: str, name: str) -> str:
@@ -89,11 +103,21 @@ class Task:
 
         Raises: InvalidInput if it is no task.
         """
-        known = {f.name for f in fields(cls)}
         try:
-            return cls(**{key: value for key, value in json.loads(text).items() if key in known})
-        except (TypeError, ValueError, AttributeError) as error:
+            given = {key: value for key, value in json.loads(text).items() if key in _TYPES}
+            wrong = [key for key, value in given.items() if not isinstance(value, _TYPES[key])]
+            task = cls(**given)
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:
             raise InvalidInput(f"this is no task: {error}") from error
+        if not wrong and not all(isinstance(one, str) for one in task.temporary):
+            wrong.append("temporary")
+        if not wrong and not all(isinstance(one, str) for one in task.callbacks.values()):
+            wrong.append("callbacks")
+        if not wrong and task.limit is not None and not abs(task.limit) < LONGEST_LIMIT:
+            wrong.append("limit")
+        if wrong:
+            raise InvalidInput(f"this is no task: its {wrong[0]} is none")
+        return task
 
 
 @runtime_checkable

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,8 +21,17 @@ from omegaml.runtime.slots import Slots
 from omegaml.runtime.tasks import cancelled
 
 ANSWERING = 3.0
+GIVING_BACK = 3.0
+LONGEST_LINE = 200
+"""Characters of what others have written that the log has."""
 
 log = logging.getLogger("omegaml.runner")
+
+
+def short(text: Any) -> str:
+    """Return what others may have written as the log may have it: some of it, in one line."""
+    text = "".join(c if c.isprintable() else " " for c in str(text)[: LONGEST_LINE + 1])
+    return f"{text[:LONGEST_LINE]}…" if len(text) > LONGEST_LINE else text
 
 
 class Execution:
@@ -40,12 +49,21 @@ class Execution:
         self.labels = list(labels)
         #: Of what the tasks say.
         self.logs = Writer()
-        self.in_hand: dict[str, tuple[Account, Child | None]] = {}
+        #: By user and id: an id alone may be that of somebody else's task.
+        self.in_hand: dict[tuple[str, str], tuple[Account, Child | None]] = {}
         #: A slot got free that somebody had asked for, or there is another reason to look for tasks.
         self.wake = threading.Event()
         self._is_full = False
-        self._cancelled: set[str] = set()
+        self._cancelled: set[tuple[str, str]] = set()
         self._give_up = threading.Event()
+
+    def has(self, userid: str, id: str) -> bool:
+        """Whether this task of a user is in hand."""
+        return (userid, id) in self.in_hand or ("", id) in self.in_hand
+
+    def ids_of(self, account: Account) -> list[str]:
+        """Return the ids of the account's tasks in hand."""
+        return [id for userid, id in list(self.in_hand) if userid == account.userid]
 
     # --- queued tasks: documents of their account
 
@@ -58,7 +76,7 @@ class Execution:
 
     def claim_one(self, account: Account, id: str) -> Task | None:
         """Wait for a slot and take this task; None where it was taken, has ended or is not there."""
-        if id in self.in_hand or not self.slots.reserve(None):
+        if not isinstance(id, str) or self.has(account.userid, id) or not self.slots.reserve(None):
             return None
         return self._claimed(account, id)
 
@@ -69,40 +87,43 @@ class Execution:
         finally:
             if task is None:
                 self.slots.release()
-        if task is not None:
-            self.in_hand[task.id] = account, None
+            else:
+                self.in_hand[account.userid, task.id] = account, None
         return task
 
     def carry_out(self, account: Account, task: Task) -> None:
         """Have a claimed task done, and write down what came of it."""
         began = time.monotonic()
-        child = self.slots.child(account)
-        self.in_hand[task.id] = account, child
+        try:
+            child = self._child(account, task)
+        except Exception as error:  # the task is given back soon
+            warn(error, f"task {short(task.id)}: ")
+            return
         try:
             # whoever is told that it has ended finds all that it said
             answer = self._answer(account, child, task, write_now=True)
             if self._is_for_later(account, task, answer):
-                log.warning("task %s is tried again: %s", task.id, answer["error"]["message"])
+                message = answer["error"]["message"]
+                log.warning("task %s is tried again: %s", short(task.id), short(message))
                 return
             kept = self._finish(account, task, answer)
             self._log(account, task, answer, began)
             unused = [*task.temporary] if kept else [*task.temporary, *answer["temporary"]]
             actions.drop(actions.scope(account.om, task.bucket), unused)
         except Exception as error:
-            warn(error, f"task {task.id}: ")
+            warn(error, f"task {short(task.id)}: ")
         finally:
-            self._release(child, task)
+            self._release(account, child, task)
 
-    def stop_cancelled(self) -> None:
-        """End the tasks in hand that were cancelled."""
+    def stop_cancelled(self, account: Account) -> None:
+        """End the account's tasks in hand that were cancelled."""
         in_hand = dict(self.in_hand)
-        for account in {account for account, _ in in_hand.values()}:
-            asked = [id for id, (whose, _) in in_hand.items() if whose is account]
-            for id in [*account.tasks.to_stop(self.id), *account.tasks.cancelled_of(asked)]:
-                child = in_hand[id][1] if id in in_hand else None
-                if child is not None and id not in self._cancelled:
-                    self._cancelled.add(id)
-                    child.kill()
+        for id in account.tasks.to_stop(self.id, self.ids_of(account)):
+            key = account.userid, id
+            _, child = in_hand.get(key, (account, None))
+            if child is not None and key not in self._cancelled:
+                self._cancelled.add(key)
+                child.kill()
 
     def _is_for_later(self, account: Account, task: Task, answer: dict[str, Any]) -> bool:
         # that the database went away under a task is not the task's fault
@@ -111,7 +132,7 @@ class Execution:
         return bool(self.patiently(lambda: account.tasks.retry(task.id, self.id), seconds=3600))
 
     def _finish(self, account: Account, task: Task, answer: dict[str, Any]) -> bool:
-        is_cancelled = task.id in self._cancelled and "error" in answer
+        is_cancelled = (account.userid, task.id) in self._cancelled and "error" in answer
 
         def finish(outcome: dict[str, Any]) -> bool:
             # a result must not be lost because the database is being restarted
@@ -139,14 +160,13 @@ class Execution:
         began = time.monotonic()
         if not self.slots.reserve(task.limit):
             raise TimedOut(f"all {self.slots.count} slots of the runner were taken all the time")
-        child = self.slots.child(account)
-        self.in_hand[task.id] = account, child
+        child = self._child(account, task)
         try:
             if task.limit is not None:
                 task = replace(task, limit=max(0.05, task.limit - (time.monotonic() - began)))
             answer = self._answer(account, child, task)
         finally:
-            self._release(child, task)
+            self._release(account, child, task)
         self._log(account, task, answer, began)
         if task.temporary:
             actions.drop(actions.scope(account.om, task.bucket), task.temporary)
@@ -154,24 +174,34 @@ class Execution:
 
     # --- both
 
+    def _child(self, account: Account, task: Task) -> Child:
+        """Return a child for a task, in the slot that was reserved for it."""
+        try:
+            child = self.slots.child(account)
+        except BaseException:
+            self.in_hand.pop((account.userid, task.id), None)
+            raise
+        self.in_hand[account.userid, task.id] = account, child
+        return child
+
     def _answer(self, account: Account, child: Child, task: Task, write_now: bool = False) -> dict[str, Any]:
         output = self.logs.open(account.om, task.id)
         try:
             answer = child.run(task, output)
         except Exception as error:  # no process to be had, or no JSON from it
-            log.exception("task %s", task.id)
+            warn(error, f"task {short(task.id)}: ")
             child.close()
             failed = TaskFailed(f"{task.what} could not be run here: {error}")
             return {"error": error_to_doc(failed), "temporary": []}
         finally:
             self.logs.end(output, write_now)
-        if task.id in self._cancelled and "error" in answer:
+        if (account.userid, task.id) in self._cancelled and "error" in answer:
             return {"error": error_to_doc(cancelled(task.what, task.id)), "temporary": []}
         return answer
 
-    def _release(self, child: Child, task: Task) -> None:
-        self.in_hand.pop(task.id, None)
-        self._cancelled.discard(task.id)
+    def _release(self, account: Account, child: Child, task: Task) -> None:
+        self.in_hand.pop((account.userid, task.id), None)
+        self._cancelled.discard((account.userid, task.id))
         self.slots.give(child)
         if self._is_full:
             self._is_full = False
@@ -181,7 +211,8 @@ class Execution:
         how = "failed" if "error" in answer else "done"
         whose = f" of {account.userid}" if account.userid else ""
         seconds = time.monotonic() - began
-        log.info("task %s %s %s%s %s in %.3f s", task.id, task.action, task.name, whose, how, seconds)
+        what = f"task {short(task.id)} {short(task.action)} {short(task.name)}"
+        log.info("%s%s %s in %.3f s", what, whose, how, seconds)
 
     def drain(self, seconds: float) -> None:
         """Wait so long for the tasks in hand; give those back that have not ended then, and end them."""
@@ -190,9 +221,12 @@ class Execution:
             time.sleep(0.02)
         if self.in_hand:
             # first give the tasks back: a killed child would be reported as the task's own fault
-            with suppress(OmegaError):
-                for account in {account for account, _ in dict(self.in_hand).values()}:
-                    self.patiently(partial(account.tasks.give_back, self.id), seconds=3)
+            end = time.monotonic() + GIVING_BACK
+            for account in {account for account, _ in dict(self.in_hand).values()}:
+                try:
+                    self.patiently(partial(account.tasks.give_back, self.id), end - time.monotonic())
+                except Exception as error:
+                    warn(error, f"{account}: ")
             self._give_up.set()
             self.slots.kill()
             end = time.monotonic() + ANSWERING
@@ -216,8 +250,9 @@ class Execution:
 
 
 def warn(error: Exception, where: str = "") -> None:
-    """Write an error into the log: one of ours as its sentence, others with their traceback."""
+    """Write an error into the log: one of ours as its sentence, others with where they were raised."""
     if isinstance(error, OmegaError):
-        log.warning("%s%s", where, error)
+        log.warning("%s%s", where, short(error))
     else:
-        log.error("%s%s", where, error, exc_info=error)
+        raised = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+        log.error("%s%s: %s\n%s", where, type(error).__name__, short(error), raised)

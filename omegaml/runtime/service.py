@@ -7,7 +7,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from omegaml.runtime import actions, folders
 from omegaml.runtime.accounts import FIRST, Account, Accounts
 from omegaml.runtime.base import DEFAULT
 from omegaml.runtime.child import may_give_up_rights
-from omegaml.runtime.execution import Execution, warn
+from omegaml.runtime.execution import Execution, short, warn
 from omegaml.runtime.limits import Limits
 from omegaml.runtime.scheduler import Scheduler
 from omegaml.runtime.slots import Slots
@@ -36,6 +36,7 @@ COLLECT = 6 * 3600.0
 PLANNED = 2.0
 MOST_PLANNED = 20.0
 LETTERS = 5.0
+RECOVERING = 1.0
 DRAIN = 25.0
 ORPHAN_AFTER = timedelta(hours=24)
 
@@ -124,40 +125,53 @@ class Service:
         while not self._stop.is_set():
             self.execution.wake.clear()
             now, accounts = time.monotonic(), [a for a in self.accounts.all() if a.is_prepared]
-            try:
-                if self.execution.in_hand and now - looked > LOOK:
-                    looked = now
-                    self.execution.stop_cancelled()
-                if now - checked > FORGOTTEN * max(1.0, len(accounts) / 20):
-                    checked = now
-                    for account in accounts:
-                        # of which the outcome could not be written, or whose claim was answered too late
-                        for id in account.tasks.give_back(self.id, list(self.execution.in_hand)):
-                            log.warning("task %s was not finished", id)
-                found = [self._claim(pool, account, len(accounts)) for account in accounts]
-            except Exception as error:
-                warn(error)
-                self._stop.wait(1.0)
-                continue
-            if not any(found):
+            if self.execution.in_hand and now - looked > LOOK:
+                looked = now
+                for account in {account for account, _ in dict(self.execution.in_hand).values()}:
+                    self._try(account, partial(self.execution.stop_cancelled, account))
+            if now - checked > FORGOTTEN * max(1.0, len(accounts) / 20):
+                checked = now
+                for account in accounts:
+                    # of which the outcome could not be written, or whose claim was answered too late
+                    self._try(account, partial(self._give_back, account, self.execution.ids_of(account)))
+            claim = partial(self._claim, pool, of=len(accounts))
+            if not any([self._try(account, partial(claim, account)) for account in accounts]):
                 self.execution.wake.wait(FIRST)
+
+    def _try(self, account: Account, do: Callable[[], Any]) -> Any:
+        """Return what `do` returns; False where it fails, or is not to be tried as the service is to stop.
+
+        Whoever may write to a database may have written anything that is read of it: others must not wait.
+        """
+        if self._stop.is_set():
+            return False
+        try:
+            return do()
+        except (AuthFailed, Forbidden):
+            account.is_refused(time.monotonic())
+        except Exception as error:
+            if account.has_failed(time.monotonic(), isinstance(error, Unavailable | TimedOut)):
+                warn(error, f"{account}: ")
+        return False
 
     def _claim(self, pool: ThreadPoolExecutor, account: Account, of: int) -> bool:
         """Take the account's next task, if it is time to look and a child is free."""
         now = time.monotonic()
         if not account.is_due(now):
             return False
-        try:
-            task = self.execution.claim(account)
-        except (AuthFailed, Forbidden):
-            account.is_refused(now)
-            return False
+        task = self.execution.claim(account)
+        account.is_well()
         if task is None:
             account.later(now, of, self.longest_pause)
             return False
         account.soon()
         pool.submit(self.execution.carry_out, account, task)
         return True
+
+    def _give_back(self, account: Account, besides: Sequence[str] = ()) -> None:
+        """Give back what is claimed and not in hand."""
+        for id in account.tasks.give_back(self.id, besides):
+            log.warning("task %s was not finished", short(id))
 
     # --- who is served
 
@@ -189,37 +203,62 @@ class Service:
             self._gone.wait(ACCOUNTS)
 
     def _leave(self) -> None:
-        try:
-            for account in self.accounts.all():
-                for id in account.tasks.give_back(self.id):
-                    log.warning("task %s was not finished", id)
+        for account in self.accounts.all():
+            try:
+                self._give_back(account)
                 account.tasks.leave(self.id)
-        except Exception as error:
-            warn(error)
+            except Exception as error:
+                warn(error, f"{account}: ")
+                if isinstance(error, Unavailable):
+                    break  # it is one server: the others would wait for it as long
         with suppress(OmegaError):
             self.accounts.leave(self.id)
 
     def _beat(self) -> None:
         # after a pause of the database or of this machine all look dead until they were heard of again
         blind_until = 0.0
+        left: list[Account] = []
         while not self._gone.is_set():
-            began = time.monotonic()
+            began, heard = time.monotonic(), list[Account]()
             for account in self.accounts.all():
                 try:
                     self._beat_for(account)
-                    for id in account.tasks.recover() if began > blind_until else ():
-                        log.warning("task %s was left by a runner that died", id)
+                    heard.append(account)
                 except (AuthFailed, Forbidden):
                     account.is_refused(time.monotonic())
                 except Exception as error:
-                    blind_until = time.monotonic() + DEAD_AFTER
-                    warn(error, f"{account}: ")
-                    if isinstance(error, Unavailable | TimedOut):
+                    is_away = isinstance(error, Unavailable | TimedOut)
+                    if account.has_failed(time.monotonic(), is_away):
+                        warn(error, f"{account}: ")
+                    if is_away:
+                        blind_until = time.monotonic() + DEAD_AFTER
                         break  # it is one server: the others would wait for it as long
+            if began > blind_until:
+                known = set(heard)
+                left = self._recover([one for one in left if one in known] or heard)
             slept = time.time()
             self._gone.wait(BEAT)
             if time.time() - slept > BEAT + DEAD_AFTER / 2:
                 blind_until = time.monotonic() + DEAD_AFTER
+
+    def _recover(self, accounts: Sequence[Account]) -> list[Account]:
+        """Give back what the dead have left; return the accounts that there was no time for.
+
+        What a database holds must not keep this runner from its next beat: it would look dead to all others.
+        """
+        end = time.monotonic() + RECOVERING
+        for number, account in enumerate(accounts):
+            if time.monotonic() > end or self._gone.is_set():
+                return list(accounts[number:])
+            try:
+                for id in account.tasks.recover():
+                    log.warning("task %s was left by a runner that died", short(id))
+            except (AuthFailed, Forbidden):
+                account.is_refused(time.monotonic())
+            except Exception as error:
+                if account.has_failed(time.monotonic(), isinstance(error, Unavailable)):
+                    warn(error, f"{account}: ")
+        return []
 
     def _beat_for(self, account: Account) -> None:
         about = {"host": platform.node(), "pid": os.getpid(), "slots": self._slots.count}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import threading
 from contextlib import suppress
@@ -9,6 +10,8 @@ from contextlib import suppress
 from omegaml.runtime.accounts import Account
 from omegaml.runtime.child import Child, kill_all, spawn
 from omegaml.runtime.limits import Limits
+
+log = logging.getLogger("omegaml.runner")
 
 
 class Slots:
@@ -55,27 +58,39 @@ class Slots:
             self._changed.notify()
 
     def child(self, account: Account) -> Child:
-        """Return a child for the account, in the slot that is reserved."""
+        """Return a child for the account, in the slot that is reserved; if it raises, that is free again."""
+        try:
+            child, old = self._take(account)
+        except BaseException:
+            self.release()
+            raise
+        if old is not None:
+            try:
+                old.close()
+            except Exception as error:
+                log.error("a child could not be ended: %s", error, exc_info=error)
+        return child
+
+    def _take(self, account: Account) -> tuple[Child, Child | None]:
+        """Return a child and one that is to be ended for it."""
         old: Child | None = None
         with self._changed:
             child = next((c for c in reversed(self._idle) if c.mongo_url == account.url), None)
             if child is not None:
                 self._idle.remove(child)
             else:
-                if len(self._idle) + len(self._busy) >= self.count:
-                    old = self._idle.pop(0)
                 child = Child(
                     account.url, account.om.bucket, self._shared, self._spare, self._limits, self.count
                 )
+                if len(self._idle) + len(self._busy) >= self.count:
+                    old = self._idle.pop(0)
                 self._spare = None
                 if self._shared:
                     # where no process is to be had now the child says so, when it is started
                     with suppress(OSError):
                         self._spare = spawn(is_closed=True, of=self.count)
             self._busy.append(child)
-        if old is not None:
-            old.close()
-        return child
+        return child, old
 
     def give(self, child: Child) -> None:
         """Take a child back when its task has ended, and free its slot."""

@@ -32,9 +32,22 @@ BEAT = 3.0
 DEAD_AFTER = 15.0
 ATTEMPTS = 2
 MOST_SHOWN = 100
+MOST_RUNNERS = 1000
+MOST_LOOKING = 2000
+"""Milliseconds that a look for tasks of a runner may take."""
+MOST_RELEASED = 50
+"""Tasks that are given back or up in one go: an account with many of them must not keep others waiting."""
 
 _CALLBACKS = UUID("0d6e0a5c-4f0e-4a53-9a63-5d0b1f0f6f0e")
 _CANCELLING = dict.fromkeys(("status", "bucket", "action", "store", "name", "temporary"), 1)
+_CALLING = dict.fromkeys(("action", "name", "bucket", "label", "callbacks"), 1)
+_NO_CALLBACKS: Mapping[str, Any] = {"callbacks": {"$in": [None, {}]}}
+_LIVING: Sequence[Mapping[str, Any]] = (
+    {"$addFields": {"age": {"$divide": [{"$subtract": ["$$NOW", "$seen"]}, 1000]}}},
+    {"$match": {"age": {"$lt": DEAD_AFTER}}},
+    {"$sort": {"_id": 1}},
+    {"$limit": MOST_RUNNERS},
+)
 _ENDED = ("done", "failed", "lost", "cancelled")
 _BRIEF = ("status", "action", "store", "name", "bucket", "submitted", "started")
 
@@ -89,7 +102,7 @@ class Tasks:
     def claim(self, runner: str, labels: Sequence[str], id: str | None = None) -> Task | None:
         """Take the oldest queued task with one of these labels for `runner`, or the one of that id.
 
-        Returns: None when there is none.
+        Returns: None when there is none, or it is none that can be carried out: that has failed then.
         """
         # tasks that an older version has queued have no label
         wanted: dict[str, Any] = {"label": {"$in": [*labels, *([None] if DEFAULT in labels else [])]}}
@@ -99,22 +112,26 @@ class Tasks:
             "status": "running",
             "runner": runner,
             "started": "$$NOW",
-            "attempts": {"$add": ["$attempts", 1]},
+            # whoever may write to the database may have written anything
+            "attempts": {"$cond": [{"$isNumber": "$attempts"}, {"$add": ["$attempts", 1]}, 1]},
         }
-        while True:
-            with translated(self._url):
-                doc = self._tasks.find_one_and_update(
-                    {"status": "queued", **wanted},
-                    [{"$set": started}],
-                    sort=[("submitted", 1)],
-                    return_document=ReturnDocument.AFTER,
-                )
-            if doc is None:
-                return None
-            try:
-                return Task.from_json(doc["task"])
-            except InvalidInput as error:
-                self.finish(doc["_id"], runner, {"error": error_to_doc(error)})
+        with translated(self._url):
+            doc = self._tasks.find_one_and_update(
+                {"status": "queued", **wanted},
+                [{"$set": started}],
+                sort=[("submitted", 1)],
+                return_document=ReturnDocument.AFTER,
+            )
+        if doc is None:
+            return None
+        try:
+            task = Task.from_json(doc.get("task", ""))
+            if task.id != doc["_id"]:
+                raise InvalidInput("this is no task: it says that it is another one")
+            return task
+        except InvalidInput as error:
+            self.finish(doc["_id"], runner, {"error": error_to_doc(error)})
+            return None
 
     def cancel(self, id: str) -> dict[str, Any] | None:
         """Keep a task from running, or mark it so that its runner stops it.
@@ -150,22 +167,24 @@ class Tasks:
         with translated(self._url):
             self._tasks.update_one({"_id": task.id}, [{"$set": change}], upsert=True)
 
-    def cancelled_of(self, ids: Iterable[str]) -> list[str]:
-        """Return those of these ids that were cancelled."""
+    def to_stop(self, runner: str, ids: Sequence[str]) -> list[str]:
+        """Return those of the tasks that `runner` has in hand that it shall stop."""
+        asked = {"status": "running", "runner": runner, "cancel": True}
+        query = {"_id": {"$in": ids}, "$or": [asked, {"status": "cancelled"}]}
         with translated(self._url):
-            query = {"_id": {"$in": list(ids)}, "status": "cancelled"}
-            return [doc["_id"] for doc in self._tasks.find(query, {"_id": 1})]
-
-    def to_stop(self, runner: str) -> list[str]:
-        """Return the ids of tasks that `runner` has in hand and shall stop."""
-        with translated(self._url):
-            query = {"status": "running", "runner": runner, "cancel": True}
             return [doc["_id"] for doc in self._tasks.find(query, {"_id": 1})]
 
     def finish(self, id: str, runner: str, answer: Mapping[str, Any], is_cancelled: bool = False) -> bool:
-        """Write the outcome of a task; False if the task was taken from `runner` meanwhile."""
+        """Write the outcome of a task; False if the task was taken from `runner` meanwhile.
+
+        It may be called again where it is not known whether it was written.
+        """
         status = "cancelled" if is_cancelled else "failed" if "error" in answer else "done"
-        return self._end({"_id": id, "status": "running", "runner": runner}, status, answer)
+        if self._end({"_id": {"$eq": id}, "status": "running", "runner": runner}, status, answer):
+            return True
+        with translated(self._url):
+            written = {"_id": {"$eq": id}, "status": status, "runner": runner, "answer": json.dumps(answer)}
+            return self._tasks.find_one(written, {"_id": 1}) is not None
 
     def _end(self, query: dict[str, Any], status: str, answer: Mapping[str, Any]) -> bool:
         change = {
@@ -175,23 +194,40 @@ class Tasks:
             "temporary": {"$literal": list(answer.get("temporary", ()))},
             "expires": {"$add": ["$$NOW", KEEP_RESULTS * 1000]},
         }
-        shown = dict.fromkeys(("action", "name", "bucket", "label", "callbacks"), 1)
         with translated(self._url):
-            ended = self._tasks.find_one_and_update(query, [{"$set": change}], shown)
-        if ended is not None:
-            self._call_back(ended, status, answer)
-        return ended is not None
+            # most have no callbacks, and need no second look
+            if self._tasks.update_one({**query, **_NO_CALLBACKS}, [{"$set": change}]).matched_count:
+                return True
+            found = self._tasks.find_one(query, _CALLING)
+        if found is None:
+            return False
+        # first what is to follow: should this process or the database end in between, it is not forgotten
+        self._call_back(found, status, answer)
+        with translated(self._url):
+            return self._tasks.update_one(query, [{"$set": change}]).matched_count == 1
 
     def _call_back(self, ended: Mapping[str, Any], status: str, answer: Mapping[str, Any]) -> None:
         """Queue the notebook that is to be run now, if any."""
-        job = (ended.get("callbacks") or {}).get("done" if status == "done" else "failed")
-        if job is None:
+        callbacks = ended.get("callbacks")
+        job = callbacks.get("done" if status == "done" else "failed") if isinstance(callbacks, dict) else None
+        if not isinstance(job, str):
             return
-        about = {"task": ended["_id"], "status": status, "action": ended["action"], "name": ended["name"]}
-        about["error"] = (answer.get("error") or {}).get("message")
-        id = uuid5(_CALLBACKS, ended["_id"]).hex
+        about = {"task": str(ended["_id"]), "status": status}
+        about |= {key: str(ended.get(key, "")) for key in ("action", "name")}
+        error = (answer.get("error") or {}).get("message")
+        id = uuid5(_CALLBACKS, about["task"]).hex
+        bucket, label = ended.get("bucket"), ended.get("label")
+        again = Task(
+            "run",
+            "jobs",
+            job,
+            (),
+            {**about, "error": error},
+            bucket=bucket if isinstance(bucket, str) else None,
+            label=label if isinstance(label, str) else DEFAULT,
+            id=id,
+        )
         with suppress(Conflict):
-            again = Task("run", "jobs", job, (), about, bucket=ended["bucket"], label=ended["label"], id=id)
             self.add(again, repeatable=False)
 
     def retry(self, id: str, runner: str) -> bool:
@@ -203,12 +239,13 @@ class Tasks:
         return changed.modified_count == 1
 
     def give_back(self, runner: str, besides: Iterable[str] = ()) -> list[str]:
-        """Requeue or give up what `runner` has and is not in `besides`; return the ids."""
+        """Requeue or give up some of what `runner` has and is not in `besides`; return the ids."""
         return self._release({"status": "running", "runner": runner, "_id": {"$nin": list(besides)}})
 
     def recover(self) -> list[str]:
-        """Requeue or give up the tasks of runners that are no longer alive; return the ids."""
-        alive = [runner["id"] for runner in self.runners()]
+        """Requeue or give up some of the tasks of runners that are no longer alive; return the ids."""
+        with translated(self._url):
+            alive = [doc["_id"] for doc in self._runners.aggregate([*_LIVING, {"$project": {"_id": 1}}])]
         return self._release({"status": "running", "runner": {"$nin": alive}})
 
     def recover_from_the_dead(self, id: str) -> None:
@@ -226,28 +263,28 @@ class Tasks:
         """Return the runner of a task if that is dead."""
         with translated(self._url):
             doc = self._tasks.find_one({"_id": id, "status": "running"}, {"runner": 1})
-        if doc is None or doc["runner"] in [runner["id"] for runner in self.runners()]:
+        if doc is None or doc.get("runner") in [runner["id"] for runner in self.runners()]:
             return None
-        return str(doc["runner"])
+        return str(doc.get("runner"))
 
     def _release(self, query: dict[str, Any]) -> list[str]:
         shown = {"runner": 1, "repeatable": 1, "attempts": 1, "action": 1, "store": 1, "name": 1}
         shown["cancel"] = 1
-        with translated(self._url):
-            found = list(self._tasks.find(query, shown))
-        released = []
-        for doc in found:
-            same = {"_id": doc["_id"], "status": "running", "runner": doc["runner"]}
-            if doc.get("cancel"):
-                done = self._end(same, "cancelled", _cancelled(doc))
-            elif doc["repeatable"] and doc["attempts"] < ATTEMPTS:
-                with translated(self._url):
-                    changed = self._tasks.update_one(same, {"$set": {"status": "queued", "runner": None}})
-                done = changed.modified_count == 1
-            else:
-                done = self._end(same, "lost", {"error": error_to_doc(_lost(doc))})
-            released += [doc["_id"]] if done else []
-        return released
+        with translated(self._url):  # not all at once: they may be large
+            found = self._tasks.find(query, shown, limit=MOST_RELEASED, max_time_ms=MOST_LOOKING)
+            return [doc["_id"] for doc in found if self._released(doc)]
+
+    def _released(self, doc: Mapping[str, Any]) -> bool:
+        """Requeue or give up a task; False if somebody else has."""
+        attempts = doc.get("attempts")
+        same = {"_id": {"$eq": doc["_id"]}, "status": "running", "runner": {"$eq": doc.get("runner")}}
+        if doc.get("cancel"):
+            return self._end(same, "cancelled", _cancelled(doc))
+        if doc.get("repeatable") and isinstance(attempts, int | float) and attempts < ATTEMPTS:
+            with translated(self._url):
+                changed = self._tasks.update_one(same, {"$set": {"status": "queued", "runner": None}})
+            return changed.modified_count == 1
+        return self._end(same, "lost", {"error": error_to_doc(_lost(doc))})
 
     def get(self, id: str) -> dict[str, Any]:
         """Return `{id, status, action, store, name, bucket, submitted, started, finished, answer}` of a task.
@@ -334,14 +371,8 @@ class Tasks:
 
     def runners(self) -> list[dict[str, Any]]:
         """Return the living runners: `{id, host, pid, slots, labels, running, age}`; age in seconds."""
-        age = {"$divide": [{"$subtract": ["$$NOW", "$seen"]}, 1000]}
-        stages: list[dict[str, Any]] = [
-            {"$addFields": {"age": age}},
-            {"$match": {"age": {"$lt": DEAD_AFTER}}},
-            {"$sort": {"_id": 1}},
-        ]
         with translated(self._url):
-            found = list(self._runners.aggregate(stages))
+            found = list(self._runners.aggregate([*_LIVING]))
         return [{"id": doc.pop("_id"), **{k: v for k, v in doc.items() if k != "seen"}} for doc in found]
 
 
@@ -351,16 +382,17 @@ def cancelled(what: str, id: str) -> TaskFailed:
 
 
 def _what(doc: Mapping[str, Any]) -> str:
-    return described(doc["action"], doc.get("store", "models"), doc["name"])
+    action, store, name = (str(doc.get(key) or "") for key in ("action", "store", "name"))
+    return described(action or "task", store or "models", name)
 
 
 def _cancelled(doc: Mapping[str, Any]) -> dict[str, Any]:
-    return {"error": error_to_doc(cancelled(_what(doc), doc["_id"]))}
+    return {"error": error_to_doc(cancelled(_what(doc), str(doc["_id"])))}
 
 
 def _lost(doc: Mapping[str, Any]) -> TaskFailed:
     return TaskFailed(
         f"{_what(doc)} was lost: its runner stopped while it ran",
         hint="see what it has done, then ask for it again",
-        task=doc["_id"],
+        task=str(doc["_id"]),
     )

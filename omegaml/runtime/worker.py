@@ -45,6 +45,7 @@ from omegaml.runtime import actions
 from omegaml.runtime.accounts import Accounts
 from omegaml.runtime.base import DEFAULT, Task, error_to_doc
 from omegaml.runtime.broker import ca_file, check
+from omegaml.runtime.execution import short
 from omegaml.runtime.limits import Limits, add_options, from_options
 from omegaml.runtime.messages import (
     ASK,
@@ -92,7 +93,7 @@ class Worker(Service):
         self._replies = Replies(
             lambda: self._app.connection_for_write(transport_options={"confirm_publish": True})
         )
-        self._answered: OrderedDict[str, None] = OrderedDict()
+        self._answered: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._controller: Any = None
         self._consuming: threading.Thread | None = None
         self._take(ASK, self._ask)
@@ -140,12 +141,12 @@ class Worker(Service):
         try:
             task = Task.from_json(text)
         except InvalidInput as error:
-            log.warning("a message of %s: %s", userid, error)
+            log.warning("a message of %s: %s", userid, short(error))
             return
-        if task.id in self.execution.in_hand or (is_again(request) and task.id in self._answered):
+        if self.execution.has(userid, task.id) or (is_again(request) and (userid, task.id) in self._answered):
             return  # the connection to the broker was lost meanwhile
         if not may_reply(reply_to or "", userid):
-            log.warning("a message of %s asks for an answer to %r", userid, reply_to)
+            log.warning("a message of %s asks for an answer to %s", userid, short(reply_to))
             return
         is_unwanted = is_again(request) and not self._replies.can_reach(reply_to)
         answer = self._answer(userid, task, times_tried(request), is_unwanted)
@@ -153,7 +154,7 @@ class Worker(Service):
             raise Reject("the worker is being stopped", requeue=True)
         if answer is None:
             return
-        self._answered[task.id] = None
+        self._answered[userid, task.id] = None
         if len(self._answered) > ANSWERED:
             self._answered.popitem(last=False)
         if (
