@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from omegaml.errors import InvalidInput, OmegaError
-from omegaml.jobs import full_name
+from omegaml.errors import InvalidInput, NotFound, OmegaError
+from omegaml.jobs import SUFFIX, full_name
 from omegaml.metadata import Metadata
 from omegaml.runtime import values
-from omegaml.runtime.base import Promise
+from omegaml.runtime.base import Promise, Task
 from omegaml.runtime.notices import check_mail, check_webhook
 from omegaml.runtime.runs import Run, Runs
 from omegaml.runtime.schedule import local_zone
@@ -53,9 +53,15 @@ class RuntimeJob:
         task = self._runtime.new_task("run", self.name, store="jobs", kwargs=kwargs, limit=self._limit)
         if task.retries:
             raise InvalidInput("a job is not tried again by `retry`", hint="job.schedule(..., retries=2)")
+        if getattr(self._runtime.carrier, "only_keeps", False):
+            return self._runtime.run(task, async_=async_)
+        return self.begin(task, async_=async_)
+
+    def begin(self, task: Task, *, async_: bool) -> Promise:
+        """Write a run down and hand its task to the runtime. Raises Unavailable, and writes nothing then."""
         runs = self._records()
         if async_:
-            self._runtime.require_runner()
+            self._runtime.require_runner(task.label)
         runs.add(Run(self.name, self._om.bucket, id=task.id))
         try:
             return self._runtime.run(task, async_=async_)
@@ -78,6 +84,15 @@ class RuntimeJob:
     def runs(self, limit: int = 100) -> list[Run]:
         """Return the job's runs, newest first."""
         return self._records().of(self.name, self._om.bucket, limit)
+
+    def run_of(self, id: str) -> Run:
+        """Return the job's run with that id, however old. Raises NotFound."""
+        with suppress(NotFound):
+            run = self._records().get(id)
+            if (run.job, run.bucket) == (self.name, self._om.bucket):
+                return run
+        name = self._om.jobs.metadata(self.name).name.removesuffix(SUFFIX)
+        raise NotFound(f"job {name!r} has no run {id[:40]!r}", hint=f"omegacli jobs status {name}")
 
     # --- by itself
 
@@ -106,6 +121,34 @@ class RuntimeJob:
         Raises: InvalidInput (what is no schedule, or could mean two; mail that cannot be sent), NotFound (no
             such notebook).
         """
+        plan = self.draft(
+            text,
+            zone=zone,
+            parameters=parameters,
+            catch_up=catch_up,
+            retries=retries,
+            webhook=webhook,
+            mail=mail,
+        )
+        if mail:
+            check_mail(self._om)
+        return self.follow(plan)
+
+    def draft(
+        self,
+        text: str,
+        *,
+        zone: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        catch_up: str = "once",
+        retries: int = 0,
+        webhook: str | None = None,
+        mail: bool = False,
+    ) -> Plan:
+        """Return the plan that `schedule` would have the job run by, for `follow`. Raises InvalidInput.
+
+        Whether mail can be sent is for the caller to know.
+        """
         plan = Plan(
             text,
             zone=zone if zone is not None else local_zone(),
@@ -117,9 +160,8 @@ class RuntimeJob:
             webhook=check_webhook(webhook) if webhook is not None else None,
             mail=mail,
         )
-        if mail:
-            check_mail(self._om)
-        return self.follow(plan)
+        _ = plan.schedule  # read once, so that what is none is refused
+        return plan
 
     def follow(self, plan: Plan) -> Plan:
         """Have the job run by a plan. Raises InvalidInput, NotFound (no such notebook)."""

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 class Kept:
-    """A runtime that does nothing but to keep the tasks it is given; each one's result is its number."""
+    """A runtime that does nothing but to keep the tasks it is given; each one's result is its number.
+
+    Runs of jobs are written down when they are begun, not yet here: what is kept may never be done.
+    """
+
+    only_keeps = True
 
     def __init__(self, carrier: Any) -> None:
         self._carrier = carrier
@@ -92,6 +97,7 @@ class Together:
         self._kept.tasks.clear()
         if async_:
             try:
+                self._check(tasks)
                 for label in {task.label for task in tasks}:
                     self._runtime.require_runner(label)
             except BaseException:
@@ -106,6 +112,9 @@ class Together:
     def _discard(self, tasks: list[Task]) -> None:
         for task in tasks:
             self._runtime.discard(task)
+
+    def _check(self, tasks: list[Task]) -> None:
+        """Raise InvalidInput for tasks that cannot be left to others."""
 
     def _do(self, tasks: list[Task]) -> list[Any]:
         raise NotImplementedError
@@ -124,7 +133,7 @@ class Parallel(Together):
         promises: list[Promise] = []
         try:
             for task in tasks:
-                promises.append(self._runtime.run(task, async_=True))
+                promises.append(self._begun(task))
             return promises
         except BaseException:
             for promise in promises:
@@ -133,11 +142,17 @@ class Parallel(Together):
             self._discard(tasks[len(promises) :])
             raise
 
+    def _begun(self, task: Task) -> Promise:
+        if task.action != "run":
+            return self._runtime.run(task, async_=True)
+        return self._runtime.job(task.name).begin(task, async_=True)
+
 
 class Sequence(Together):
     """Done one after the other, up to the first that fails; with `async_` it is one task, of one promise.
 
-    What a step leaves by `result` is there for the next one.
+    What a step leaves by `result` is there for the next one. That one task is for workers of the label that
+    all steps ask for, and may take as long as they together: any time where one of them has no limit.
     """
 
     def _do(self, tasks: list[Task]) -> list[Any]:
@@ -152,5 +167,17 @@ class Sequence(Together):
     def _leave(self, tasks: list[Task]) -> Any:
         kwargs = {"tasks": [task.to_json() for task in tasks]}
         temporary = [name for task in tasks for name in task.temporary]
-        whole = self._runtime.new_task("sequence", "", kwargs=kwargs, temporary=temporary)
+        limits = [task.limit for task in tasks if task.limit is not None]
+        limit = sum(limits) if len(limits) == len(tasks) else None
+        about: dict[str, Any] = {"label": tasks[0].label, "limit": limit, "temporary": temporary}
+        whole = self._runtime.new_task("sequence", "", kwargs=kwargs, **about)
         return self._runtime.run(whole, async_=True)
+
+    def _check(self, tasks: list[Task]) -> None:
+        labels = sorted({task.label for task in tasks})
+        if len(labels) > 1:
+            raise InvalidInput(
+                f"one worker does all steps, and these ask for workers of {len(labels)} labels: "
+                f"{', '.join(labels)}",
+                hint="require one label for all, or run() without async_",
+            )

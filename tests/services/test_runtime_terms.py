@@ -12,7 +12,7 @@ import pytest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from omegaml.errors import InvalidInput, Mismatch, NotFound, TaskFailed, Unavailable
+from omegaml.errors import InvalidInput, Mismatch, NotFound, TaskFailed, TimedOut, Unavailable
 from omegaml.runtime import actions
 from tests.services.runtime_models import Flaky, Raiser, Reporter, Sleeper
 from tests.services.runtime_processes import RunnerProcess, runner, start_runner, wait_for
@@ -198,6 +198,58 @@ def test_nothing_is_left_of_what_was_not_done(om: Any) -> None:
     with pytest.raises(Unavailable):
         crt.run(async_=True)
     assert om.datasets.list(".temp/*", hidden=True) == []
+
+
+def test_runs_that_are_kept_and_not_begun_leave_no_record(om: Any) -> None:
+    om.jobs.create("1", "job")
+    with pytest.raises(RuntimeError), om.runtime.parallel() as crt:
+        crt.job("job").run()
+        raise RuntimeError
+    for crt in (om.runtime.sequence(), om.runtime.parallel()):
+        crt.job("job").run()
+        assert om.runtime.job("job").runs() == []
+        with pytest.raises(Unavailable):
+            crt.run(async_=True)
+    assert om.runtime.job("job").runs() == []
+
+
+def test_a_sequence_that_is_left_to_others_keeps_label_and_limits(om: Any, start_runner: Any) -> None:
+    om.models.put(Sleeper(), "m")
+    om.jobs.create("1", "job")
+    start_runner("--label", "gpu", "--label", "default")
+    crt = om.runtime.sequence()
+    crt.require("gpu").job("job", limit=20).run()
+    crt.require("gpu").model("m", limit=0.5).predict([[0.0]])
+    first, second = crt.run(async_=True).get(60)
+    assert first["job"] == "job.ipynb" and second.tolist() == [0.0]
+    crt.require("gpu").model("m", limit=0.5).predict([[30.0]])
+    crt.require("gpu").model("m", limit=0.5).predict([[30.0]])
+    with pytest.raises(TimedOut, match="1 s"):
+        crt.run(async_=True).get(60)
+    crt.require("gpu").model("m", limit=1).predict([[0.0]])
+    crt.require("gpu").model("m").predict([[0.0]])
+    promise = crt.run(async_=True)
+    promise.get(60)
+    task = json.loads(om.db["omegaml.tasks"].find_one({"_id": promise.id})["task"])
+    assert (task["label"], task["limit"]) == ("gpu", None)
+    crt.require("gpu").model("m").predict([[0.0]])
+    crt.model("m").predict(np.zeros((200_000, 1)))
+    with pytest.raises(InvalidInput, match="default, gpu"):
+        crt.run(async_=True)
+    assert om.datasets.list(".temp/*", hidden=True) == []
+
+
+def test_runs_in_parallel_are_written_down_while_they_wait(om: Any, start_runner: Any) -> None:
+    om.models.put(Sleeper(), "m")
+    om.jobs.create("1", "job")
+    start_runner()
+    crt = om.runtime.parallel()
+    crt.model("m").predict([[3.0]])
+    crt.job("job").run()
+    promises = crt.run(async_=True)
+    assert [(run.id, run.status) for run in om.runtime.job("job").runs()] == [(promises[1].id, "queued")]
+    assert promises[1].get(60)["run"] == promises[1].id
+    assert [run.status for run in om.runtime.job("job").runs()] == ["done"]
 
 
 # --- the dataset that a model is linked to
