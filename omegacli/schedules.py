@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from omegacli import console
+from omegaml.errors import InvalidInput
 
 COLUMNS = ["name", "schedule", "zone", "due", "catch_up", "retries", "failing"]
 SHOWN = 5
 """Runs that are echoed."""
+
+
+def check_options(given: Sequence[str], name: str | None, text: str | None, off: bool) -> None:
+    """Raise InvalidInput for options that would do nothing; `given` are those of a new schedule."""
+    if text is not None and off:
+        raise InvalidInput("--off and a schedule are two things", hint="give one of them")
+    if off and given:
+        raise InvalidInput(f"{given[0]} says nothing of a schedule that ends", hint="leave it out")
+    if off and name is None:
+        raise InvalidInput("--off is of one job", hint="omegacli jobs schedule NAME --off")
+    if given and text is None:
+        hint = f"omegacli jobs schedule {name or 'NAME'} 'Fridays, at 06:00' {given[0]} ..."
+        raise InvalidInput(f"{given[0]} says how a schedule is set, and none is given", hint=hint)
 
 
 def check(text: str, zone: str | None) -> None:

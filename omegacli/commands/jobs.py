@@ -131,9 +131,14 @@ def schedule(
         str | None, typer.Option("--zone", help="Whose clock is meant, as Europe/Berlin; this machine's.")
     ] = None,
     catch_up: Annotated[
-        str, typer.Option("--catch-up", metavar="once|skip", help="What to do about a time that was missed.")
-    ] = "once",
-    retries: Annotated[int, typer.Option("--retries", help="Repeat a failed run so often.")] = 0,
+        str | None,
+        typer.Option(
+            "--catch-up", metavar="once|skip", help="What to do about a time that was missed; once."
+        ),
+    ] = None,
+    retries: Annotated[
+        int | None, typer.Option("--retries", help="Repeat a failed run so often; 0 times.")
+    ] = None,
     param: Annotated[
         list[str] | None, typer.Option("--param", metavar="K=V", help="A value that each run is given.")
     ] = None,
@@ -147,6 +152,9 @@ def schedule(
     off: Annotated[bool, typer.Option("--off", help="Run it no more by itself.")] = False,
 ) -> None:
     """Have notebook NAME run by itself; echoes the next five runs."""
+    given = {"--zone": zone, "--catch-up": catch_up, "--retries": retries, "--param": param}
+    given |= {"--require": require, "--webhook": webhook, "--mail": mail or None}
+    schedules.check_options([one for one, value in given.items() if value is not None], name, text, off)
     om = connect.omega()
     if name is None:
         rows = [schedules.shown(meta, plan) for meta, plan in om.jobs.scheduled()]
@@ -157,8 +165,6 @@ def schedule(
     if text is None and not off:
         schedules.show(job)
         return
-    if text is not None and off:
-        raise InvalidInput("--off and a schedule are two things", hint="give one of them")
     if console.options.dry_run:
         meta = om.jobs.metadata(name)
         if text is not None:
@@ -175,8 +181,8 @@ def schedule(
         text,
         zone=zone,
         parameters=literals.pairs(param, "--param"),
-        catch_up=catch_up,
-        retries=retries,
+        catch_up="once" if catch_up is None else catch_up,
+        retries=retries or 0,
         webhook=webhook,
         mail=mail,
     )
@@ -211,13 +217,12 @@ def logs(
 ) -> None:
     """Show what a run of notebook NAME has printed and logged."""
     om = connect.omega()
-    runs: list[Any] = om.runtime.job(name).runs()
-    found = next((one for one in runs if run in (None, one.id)), None)
-    if found is None:
+    job = om.runtime.job(name)
+    found = [job.run_of(run)] if run else job.runs(1)
+    if not found:
         om.jobs.metadata(name)
-        what = f"job {name!r} has no run {run!r}" if run else f"job {name!r} has not run yet"
-        raise NotFound(what, hint=f"omegacli jobs {'status' if run else 'run'} {name}")
-    tasklogs.show("jobs.logs", om, found.id, follow, tail, since, level)
+        raise NotFound(f"job {name!r} has not run yet", hint=f"omegacli jobs run {name}")
+    tasklogs.show("jobs.logs", om, found[0].id, follow, tail, since, level)
 
 
 @app.command()
@@ -229,8 +234,9 @@ def results(
 ) -> None:
     """Write what a run of notebook NAME has left, also one that failed."""
     om = connect.omega()
-    runs: list[Any] = om.runtime.job(name).runs()
-    found = next((one for one in runs if one.results and run in (None, one.id)), None)
+    job = om.runtime.job(name)
+    runs: list[Any] = [job.run_of(run)] if run else job.runs()
+    found = next((one for one in runs if one.results), None)
     if found is None:
         what = f"run {run!r} of job {name!r}" if run else f"job {name!r}"
         raise NotFound(f"{what} has left no results", hint=f"omegacli jobs status {name}")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from omegaml.errors import InvalidInput, NotFound, TaskFailed, Unavailable
+from omegaml.runtime.runs import Run, Runs
 from tests.services.command_line import Cli
 from tests.services.runtime_processes import runner, start_runner
 
@@ -99,3 +100,21 @@ def test_a_job_in_python(om: Any) -> None:
     with pytest.raises(Unavailable):
         om.runtime.job("hello").run(async_=True)
     assert [run.status for run in om.runtime.job("hello").runs()] == ["failed", "done"]
+
+
+def test_a_run_is_found_by_its_id_however_old_it_is_and_only_of_its_job(
+    om: Any, cli: Cli, daily: str
+) -> None:
+    first = cli.data("jobs", "run", "daily")["run"]
+    (cli.folder / "other.py").write_text("1\n")
+    cli.ok("jobs", "put", "other.py", "other")
+    records = Runs(om.db)
+    for _ in range(101):
+        records.add(Run("daily.ipynb", om.bucket, status="skipped"))
+    assert first not in [run.id for run in om.runtime.job("daily").runs()]
+    cli.ok("jobs", "results", "daily", first, "left.ipynb")
+    assert json.loads((cli.folder / "left.ipynb").read_text())["cells"]
+    assert cli.run("jobs", "logs", "daily", first).returncode == 0
+    for words in (["logs", "other", first], ["results", "other", first], ["logs", "daily", "none"]):
+        code, said = cli.error("jobs", *words)
+        assert code == 4 and "has no run" in said and "jobs status" in said

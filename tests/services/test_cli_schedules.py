@@ -76,6 +76,14 @@ def test_a_notebook_that_says_when_it_runs_is_echoed_when_it_is_put(cli: Cli) ->
         (["daily", "@daily", "--retries", "99"], 2, "99"),
         (["daily", "@daily", "--webhook", "ftp://a"], 2, "webhook"),
         (["daily", "@daily", "--off"], 2, "--off"),
+        (["--off"], 2, "jobs schedule NAME --off"),
+        (["--retries", "3"], 2, "jobs schedule NAME 'Fridays"),
+        (["daily", "--retries", "0"], 2, "jobs schedule daily 'Fridays"),
+        (["daily", "--catch-up", "once"], 2, "--catch-up"),
+        (["daily", "--param", "a=1"], 2, "--param"),
+        (["daily", "--mail"], 2, "--mail"),
+        (["daily", "--require", "gpu"], 2, "--require"),
+        (["daily", "--off", "--zone", "UTC"], 2, "--zone"),
     ],
 )
 def test_what_cannot_be_is_refused(cli: Cli, daily: None, words: list[str], code: int, told: str) -> None:
