@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -62,21 +61,11 @@ def test_a_queue_has_our_limits_and_asks_for_nothing_that_is_deprecated(
     assert rabbitmq._call(mq.admin_url, "GET", "/deprecated-features/used") == []
 
 
-def test_a_queue_outlives_that_the_broker_is_killed_seconds_after_it_was_made(
-    om: Any, start: Any, mq: RabbitMQ
-) -> None:
-    start("--label", "fresh")
-    time.sleep(2)  # without it, RabbitMQ 4.0 finds no leader for the queue again
-    mq.kill()
-    mq.start()
-    wait_for(lambda: answers(om.runtime.require("fresh")))
-
-
 def test_a_queue_that_found_no_leader_is_made_anew_once_it_is_deleted(
     om: Any, start: Any, mq: RabbitMQ
 ) -> None:
     start("--label", "lost")
-    mq.kill()
+    mq.kill()  # within a second: RabbitMQ 4.0 finds no leader again for a queue that new
     mq.start()
     mq.control("delete_queue", task_queue("lost"))
     wait_for(lambda: answers(om.runtime.require("lost")))
