@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -353,3 +354,13 @@ def test_a_notebook_runs_on_a_worker(om: Any, start: Any) -> None:
     with pytest.raises(TaskFailed, match="ZeroDivisionError"):
         om.runtime.job("bad").run()
     assert [run.status for run in om.runtime.job("bad").runs()] == ["failed"]
+    om.runtime.job("hello").schedule("@daily", parameters={"n": 4})
+    now = datetime.now(UTC)
+    due = {
+        "text": f"{now.minute} {now.hour} * * *",
+        "zone": "UTC",
+        "due": now.replace(second=0, microsecond=0),
+    }
+    om.db["omegaml.schedules"].update_one({}, {"$set": due})
+    wait_for(lambda: om.datasets.get("made") == [4])
+    assert {run.trigger for run in om.runtime.job("hello").runs()} == {"manual", "schedule"}
