@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -64,12 +63,9 @@ class JobSchedule(APIView):
         with platform(request) as om:
             work = asking.required(request, om.runtime)
             job = work.job(own(request, name), limit=given.pop("limit"))
-            wants_mail = given.pop("mail")
-            if wants_mail and notices.address_of(request.user) is None:
+            if given["mail"] and notices.address_of(request.user) is None:
                 raise no_mail()
-            plan = job.schedule(given.pop("schedule"), **given)
-            if wants_mail:
-                plan = job.follow(replace(plan, mail=True))
+            plan = job.follow(job.draft(given.pop("schedule"), **given))
             return Response(shown(job.name, plan))
 
     @extend_schema(exclude=True)  # as PUT

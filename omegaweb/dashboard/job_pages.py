@@ -174,16 +174,15 @@ def schedule(request: HttpRequest, name: str = "") -> HttpResponse:
                 job.unschedule()
                 messages.success(request, f"“{job.name}” runs no more by itself.")
             else:
-                plan, kept = job.plan(), {}
+                plan, kept = job.plan(), dict[str, Any]()
                 if plan:  # what the form does not have stays
-                    kept = {"parameters": plan.parameters, "webhook": plan.webhook}
+                    kept = {key: getattr(plan, key) for key in ("parameters", "webhook", "mail")}
                     job = om.runtime.require(plan.label).job(name, limit=plan.limit)
                 zone, catch_up = sent.get("zone", "").strip() or "UTC", sent.get("catch_up", "once")
                 tries = sent.get("retries", "0")
                 retries = int(tries) if tries.isdecimal() and len(tries) < 4 else -1
-                made = job.schedule(
-                    sent.get("schedule", ""), zone=zone, catch_up=catch_up, retries=retries, **kept
-                )
+                kept |= {"zone": zone, "catch_up": catch_up, "retries": retries}
+                made = job.follow(job.draft(sent.get("schedule", ""), **kept))
                 messages.success(request, f"“{job.name}” runs {made.schedule.describe()}.")
         except InvalidInput as error:
             messages.error(request, f"Nothing was changed: {error.message}. {error.hint or ''}".strip())

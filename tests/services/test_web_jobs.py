@@ -342,6 +342,20 @@ def test_a_job_gets_a_schedule_and_runs_by_it(ann: Person, bob: Person, runner: 
     assert ann.call("DELETE", "job/daily/schedule/").status_code == 404
 
 
+def test_a_schedule_that_is_put_again_stays_as_it_was_with_its_mail(ann: Person, om: Omega) -> None:
+    ann.call("POST", "job/daily/", json={"code": "1"})
+    job = om.runtime.job("daily")
+    job.follow(job.draft("@daily", zone="UTC", mail=True))
+    om.db["omegaml.schedules"].update_one({}, {"$set": {"failing": True}})
+    form = {"schedule": "@daily", "zone": "UTC", "retries": "0", "catch_up": "once"}
+    ann.submit("/job/daily.ipynb/", "/schedule/daily.ipynb/", **form)
+    found = ann.get("job/daily/schedule/").json()
+    assert found["mail"] is True and found["failing"] is True, "the plan is the same"
+    ann.submit("/job/daily.ipynb/", "/schedule/daily.ipynb/", **{**form, "retries": "1"})
+    found = ann.get("job/daily/schedule/").json()
+    assert (found["mail"], found["retries"], found["failing"]) == (True, 1, False)
+
+
 @pytest.mark.parametrize(
     "body",
     [

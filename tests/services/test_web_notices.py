@@ -61,6 +61,17 @@ def test_a_letter_comes_when_a_job_begins_to_fail_and_when_it_is_well_again(
         runner.stop()
 
 
+def test_a_schedule_with_mail_that_is_put_again_goes_on_as_it_was(operated: WebPlatform) -> None:
+    ann = operated.person()
+    om = platform_of(ann)
+    om.jobs.create("1", "daily")
+    body = {"schedule": "@daily", "zone": "UTC", "mail": True}
+    assert ann.call("PUT", "job/daily/schedule/", json=body).json()["mail"] is True
+    om.db[COLLECTION].update_one({}, {"$set": {"failing": True}})
+    found = ann.call("PUT", "job/daily/schedule/", json=body).json()
+    assert (found["mail"], found["failing"]) == (True, True)
+
+
 def test_mail_that_cannot_be_sent_is_refused_when_it_is_asked_for(web: WebPlatform, om: Any) -> None:
     ann = web.person()
     hers = platform_of(ann)
