@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 DEFAULT = "default"
 """The label of every worker that is given none, and of every task that asks for none."""
 
+LONGEST_LINE = 200
+"""Characters of what others have written that the log has."""
+
 LONGEST_LIMIT = 1e9
 """Seconds."""
 
@@ -36,6 +39,12 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def described(action: str, store: str, name: str) -> str:
     """Return a task as messages name it: `predict of model 'm'`."""
     return f"{action} of {store.removesuffix('s')} {name!r}" if name else action
+
+
+def short(text: Any) -> str:
+    """Return what others may have written as the log may have it: some of it, in one line."""
+    text = "".join(c if c.isprintable() else " " for c in str(text)[: LONGEST_LINE + 1])
+    return f"{text[:LONGEST_LINE]}…" if len(text) > LONGEST_LINE else text
 
 
 def _now() -> str:

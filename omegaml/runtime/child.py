@@ -33,7 +33,7 @@ from typing import IO, TYPE_CHECKING, Any
 from omegaml.errors import OmegaError, TaskFailed, TimedOut
 from omegaml.runtime import folders
 from omegaml.runtime import limits as use
-from omegaml.runtime.base import Task, error_to_doc
+from omegaml.runtime.base import Task, error_to_doc, short
 from omegaml.runtime.limits import Limits, Watch
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ class Child:
             self.close()
             answer = {"error": error_to_doc(error), "temporary": []}
         if limit := answer.get("error", {}).get("details", {}).get("limit"):
-            log.info("task %s reached its limit (%s): %s", task.id, limit, answer["error"]["message"])
+            message = short(answer["error"]["message"])
+            log.info("task %s reached its limit (%s): %s", short(task.id), short(limit), message)
         return answer
 
     def kill(self, reason: OmegaError | None = None) -> None:

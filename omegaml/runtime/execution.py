@@ -14,7 +14,7 @@ from typing import Any
 from omegaml.errors import OmegaError, TaskFailed, TimedOut, Unavailable
 from omegaml.runtime import actions
 from omegaml.runtime.accounts import Account
-from omegaml.runtime.base import Task, error_to_doc
+from omegaml.runtime.base import Task, error_to_doc, short
 from omegaml.runtime.child import Child
 from omegaml.runtime.output import Writer
 from omegaml.runtime.slots import Slots
@@ -22,16 +22,8 @@ from omegaml.runtime.tasks import cancelled
 
 ANSWERING = 3.0
 GIVING_BACK = 3.0
-LONGEST_LINE = 200
-"""Characters of what others have written that the log has."""
 
 log = logging.getLogger("omegaml.runner")
-
-
-def short(text: Any) -> str:
-    """Return what others may have written as the log may have it: some of it, in one line."""
-    text = "".join(c if c.isprintable() else " " for c in str(text)[: LONGEST_LINE + 1])
-    return f"{text[:LONGEST_LINE]}…" if len(text) > LONGEST_LINE else text
 
 
 class Execution:

@@ -20,6 +20,7 @@ from uuid import uuid4
 
 from omegaml.errors import OmegaError, Unavailable
 from omegaml.mongo import ensure_index, translated
+from omegaml.runtime.base import short
 from omegaml.runtime.logs import COLLECTION, KEEP, MAX_LOG, OUTPUT, Line
 
 if TYPE_CHECKING:
@@ -335,5 +336,5 @@ class Writer:
 
 
 def _lost(output: Output, why: object) -> None:
-    whose = f"of task {output.task}" if output.task else "of this program"
-    log.warning("the log %s could not be written: %s", whose, why)
+    whose = f"of task {short(output.task)}" if output.task else "of this program"
+    log.warning("the log %s could not be written: %s", whose, short(why))

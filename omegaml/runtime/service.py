@@ -20,9 +20,9 @@ from omegaml.metadata import COLLECTION
 from omegaml.mongo import translated
 from omegaml.runtime import actions, folders
 from omegaml.runtime.accounts import FIRST, Account, Accounts
-from omegaml.runtime.base import DEFAULT
+from omegaml.runtime.base import DEFAULT, short
 from omegaml.runtime.child import may_give_up_rights
-from omegaml.runtime.execution import Execution, short, warn
+from omegaml.runtime.execution import Execution, warn
 from omegaml.runtime.limits import Limits
 from omegaml.runtime.scheduler import Scheduler
 from omegaml.runtime.slots import Slots

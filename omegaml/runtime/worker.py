@@ -43,9 +43,8 @@ from omegaml.errors import (
 )
 from omegaml.runtime import actions
 from omegaml.runtime.accounts import Accounts
-from omegaml.runtime.base import DEFAULT, Task, error_to_doc
+from omegaml.runtime.base import DEFAULT, Task, error_to_doc, short
 from omegaml.runtime.broker import ca_file, check
-from omegaml.runtime.execution import short
 from omegaml.runtime.limits import Limits, add_options, from_options
 from omegaml.runtime.messages import (
     ASK,
