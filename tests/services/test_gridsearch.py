@@ -107,14 +107,14 @@ def test_a_share_whose_worker_was_the_only_one_and_died_is_done_by_who_waits(
 ) -> None:
     om.models.put(Slow(), "m")
     runner = start_runner()
-    grid = {"pause": [0.0, 0.7]}
+    grid = {"pause": [1.5, 1.6]}  # time enough for the runner to come
     with ThreadPoolExecutor(1) as pool:
         search = om.runtime.model("m").gridsearch
         found = pool.submit(search, [[1.0]] * 4, [1.0] * 4, parameters=grid, cv=2)
         wait_for(lambda: [task for task in tasks_of(om, "try") if task["status"] == "running"])
         runner.kill()
         om.db["omegaml.runners"].delete_many({})
-        assert found.result(40)["best_params"] == {"pause": 0.7}
+        assert found.result(60)["best_params"] == {"pause": 1.6}
     assert tasks_of(om, "try") == []
 
 
