@@ -62,7 +62,7 @@ class RuntimeJob:
         runs = self._records()
         if async_:
             self._runtime.require_runner(task.label)
-        runs.add(Run(self.name, self._om.bucket, id=task.id))
+        runs.add(Run(self.name, self._om.bucket, id=task.id, job_id=self._identity()))
         try:
             return self._runtime.run(task, async_=async_)
         except BaseException:
@@ -82,14 +82,21 @@ class RuntimeJob:
             raise
 
     def runs(self, limit: int = 100) -> list[Run]:
-        """Return the job's runs, newest first."""
-        return self._records().of(self.name, self._om.bucket, limit)
+        """Return the job's runs, newest first, also those under an earlier name."""
+        return self._records().of(self.name, self._om.bucket, limit, self._identity())
+
+    def _identity(self) -> str | None:
+        """What the notebook keeps when it is renamed; None where it is dropped."""
+        with suppress(NotFound):
+            return str(self._om.jobs.metadata(self.name).id)
+        return None
 
     def run_of(self, id: str) -> Run:
         """Return the job's run with that id, however old. Raises NotFound."""
         with suppress(NotFound):
             run = self._records().get(id)
-            if (run.job, run.bucket) == (self.name, self._om.bucket):
+            is_its = run.job == self.name or (run.job_id and run.job_id == self._identity())
+            if run.bucket == self._om.bucket and is_its:
                 return run
         name = self._om.jobs.metadata(self.name).name.removesuffix(SUFFIX)
         raise NotFound(f"job {name!r} has no run {id[:40]!r}", hint=f"omegacli jobs status {name}")

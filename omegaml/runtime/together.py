@@ -170,7 +170,7 @@ class Sequence(Together):
         limits = [task.limit for task in tasks if task.limit is not None]
         limit = sum(limits) if len(limits) == len(tasks) else None
         about: dict[str, Any] = {"label": tasks[0].label, "limit": limit, "temporary": temporary}
-        whole = self._runtime.new_task("sequence", "", kwargs=kwargs, **about)
+        whole = self._runtime.new_task("sequence", "", kwargs=kwargs, retries=0, **about)
         return self._runtime.run(whole, async_=True)
 
     def _check(self, tasks: list[Task]) -> None:
