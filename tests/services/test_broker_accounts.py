@@ -308,7 +308,7 @@ def test_a_reply_goes_to_nobody_else(anns: Omega, ann: Person, bob: Person, work
         )
         body = json.dumps([[Task("ping").to_json()], {}, {}])
         channel.basic_publish(TASKS, "default", body.encode(), properties)
-        wait_for(lambda: f"asks for an answer to 'omega.reply.{bob.userid}.x'" in worker.log.read_text())
+        wait_for(lambda: f"asks for an answer to omega.reply.{bob.userid}.x" in worker.log.read_text())
 
 
 def test_the_files_of_services_are_closed_to_others(worker: WorkerProcess) -> None:
