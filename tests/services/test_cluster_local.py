@@ -29,7 +29,7 @@ from omegaml import admin, config, diskfull
 from omegaml.errors import AuthFailed, Unavailable
 from tests.services.machine import NO_WEB, REPOSITORY, Machine, alive, eventually, free_port
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.platform]
 
 
 @pytest.fixture(scope="module")

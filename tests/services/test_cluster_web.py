@@ -23,7 +23,7 @@ from omegaml.omega import Omega
 from tests.services.machine import Machine, alive, eventually, free_port
 from tests.services.web_platform import WebPlatform
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.once, pytest.mark.platform, pytest.mark.timeout(600)]
 BEFORE = "stored before there were pages"
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.platform]
 ROOT = Path(__file__).parents[2]
 TEMPLATES = {p.relative_to(ROOT / "templates") for p in (ROOT / "templates").rglob("*") if p.is_file()}
 FIND = "from omegacli.deploy.paths import template; print(template('omega.yml'))"
