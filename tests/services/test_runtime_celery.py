@@ -179,7 +179,7 @@ class TestCelery(OnCelery):
             "anonymous": "does not say whose",
             "later": "more of Celery",
             "damaged": "no task",
-            "elsewhere": "'omega.reply.bob.nobody'",
+            "elsewhere": "omega.reply.bob.nobody",
         }
         assert words[what] in wait_for(
             lambda: words[what] in worker.log.read_text()[before:] and said + worker.log.read_text()
