@@ -48,6 +48,7 @@ class Execution:
         self._is_full = False
         self._cancelled: set[tuple[str, str]] = set()
         self._give_up = threading.Event()
+        self._is_leaving = False
 
     def has(self, userid: str, id: str) -> bool:
         """Whether this task of a user is in hand."""
@@ -75,7 +76,8 @@ class Execution:
     def _claimed(self, account: Account, id: str | None) -> Task | None:
         task = None
         try:
-            task = account.tasks.claim(self.id, self.labels, id)
+            if not self._is_leaving:  # what was given back is for others: here it would be ended again
+                task = account.tasks.claim(self.id, self.labels, id)
         finally:
             if task is None:
                 self.slots.release()
@@ -211,6 +213,7 @@ class Execution:
         end = time.monotonic() + seconds
         while self.in_hand and time.monotonic() < end:
             time.sleep(0.02)
+        self._is_leaving = True
         if self.in_hand:
             # first give the tasks back: a killed child would be reported as the task's own fault
             end = time.monotonic() + GIVING_BACK
