@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
@@ -11,6 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from omegaweb.api import bodies, downloads, shapes, uploads
+from omegaweb.api.files import JsonOrFiles
 from omegaweb.api.listing import Page, listed
 from omegaweb.api.permissions import EditorWrites
 from omegaweb.api.reading import read, resource, statistics_of, table, version_of
@@ -21,18 +20,12 @@ from omegaweb.api.statistics import chosen, statistics
 from omegaweb.api.storing import drop, store
 
 
-class _Bulk(APIView):
-    """A route that streams some formats; whatever it answers otherwise is JSON."""
+class _Bulk(JsonOrFiles):
+    """A route that streams some formats."""
 
     permission_classes = (EditorWrites,)
     renderer_classes = downloads.RENDERERS
     parser_classes = uploads.PARSERS
-
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        response = super().finalize_response(request, response, *args, **kwargs)
-        if isinstance(response, Response):
-            response.content_type = "application/json"
-        return response
 
 
 class Datasets(_Bulk):

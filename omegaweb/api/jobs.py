@@ -11,7 +11,6 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from omegaml.errors import Conflict, InvalidInput, NotFound, OmegaError, TimedOut
 from omegaml.jobs import RESULTS, full_name
@@ -24,6 +23,7 @@ from omegaml.store.names import is_shared
 from omegaweb import audit
 from omegaweb.api import asking, errors, reports, shapes
 from omegaweb.api import job_shapes as forms
+from omegaweb.api.files import JsonOrFiles
 from omegaweb.api.listing import Page, listed
 from omegaweb.api.models import accepted
 from omegaweb.api.parsing import Json
@@ -57,18 +57,12 @@ class AsPage(AsNotebook):
     media_type, format = "text/html", "html"
 
 
-class _Job(APIView):
-    """A route that also answers with files; whatever else it answers is JSON."""
+class _Job(JsonOrFiles):
+    """A route that also answers with notebooks and pages."""
 
     permission_classes = (EditorWrites,)
     renderer_classes: tuple[Any, ...] = (JSONRenderer, AsNotebook)
     parser_classes: tuple[Any, ...] = (NotebookJson, NotebookFile)
-
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        response = super().finalize_response(request, response, *args, **kwargs)
-        if isinstance(response, Response):
-            response.content_type = "application/json"
-        return response
 
 
 class Jobs(_Job):
