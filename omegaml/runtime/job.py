@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -48,21 +48,24 @@ class RuntimeJob:
 
     def ask(self, parameters: Mapping[str, Any], *, async_: bool = False) -> Promise:
         """As `run`, of parameters of any name; for what it returns where it waits there is `answer`."""
-        self._om.jobs.metadata(self.name)
         kwargs = {key: values.encode(value) for key, value in parameters.items()}
         task = self._runtime.new_task("run", self.name, store="jobs", kwargs=kwargs, limit=self._limit)
         if task.retries:
             raise InvalidInput("a job is not tried again by `retry`", hint="job.schedule(..., retries=2)")
         if getattr(self._runtime.carrier, "only_keeps", False):
+            self.metadata()
             return self._runtime.run(task, async_=async_)
         return self.begin(task, async_=async_)
 
     def begin(self, task: Task, *, async_: bool) -> Promise:
-        """Write a run down and hand its task to the runtime. Raises Unavailable, and writes nothing then."""
-        runs = self._records()
+        """Write a run down and hand its task to the runtime.
+
+        Raises: NotFound (no such notebook), Unavailable; nothing is written then.
+        """
+        meta, runs = self.metadata(), self._records()
         if async_:
             self._runtime.require_runner(task.label)
-        runs.add(Run(self.name, self._om.bucket, id=task.id, job_id=self._identity()))
+        runs.add(Run(self.name, self._om.bucket, id=task.id, job_id=str(meta.id)))
         try:
             return self._runtime.run(task, async_=async_)
         except BaseException:
@@ -88,7 +91,7 @@ class RuntimeJob:
     def _identity(self) -> str | None:
         """What the notebook keeps when it is renamed; None where it is dropped."""
         with suppress(NotFound):
-            return str(self._om.jobs.metadata(self.name).id)
+            return str(self.metadata().id)
         return None
 
     def run_of(self, id: str) -> Run:
@@ -113,6 +116,7 @@ class RuntimeJob:
         retries: int = 0,
         webhook: str | None = None,
         mail: bool = False,
+        may_mail: Callable[[Omega], None] = check_mail,
     ) -> Plan:
         """Have the job run by itself, from now on, on runners or workers of the label that was required.
 
@@ -124,37 +128,10 @@ class RuntimeJob:
             retries: how often a run that failed or was lost is repeated, after 30 s, 1 min, 2 min, ...
             webhook: URL that is sent a message when runs begin to fail, and when they are well again.
             mail: send that to the account's own address, too.
+            may_mail: raises InvalidInput where no mail can be sent; omegaweb is asked where not given.
         Returns: the plan; `plan.next(5)` are the next times.
         Raises: InvalidInput (what is no schedule, or could mean two; mail that cannot be sent), NotFound (no
             such notebook).
-        """
-        plan = self.draft(
-            text,
-            zone=zone,
-            parameters=parameters,
-            catch_up=catch_up,
-            retries=retries,
-            webhook=webhook,
-            mail=mail,
-        )
-        if mail:
-            check_mail(self._om)
-        return self.follow(plan)
-
-    def draft(
-        self,
-        text: str,
-        *,
-        zone: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        catch_up: str = "once",
-        retries: int = 0,
-        webhook: str | None = None,
-        mail: bool = False,
-    ) -> Plan:
-        """Return the plan that `schedule` would have the job run by, for `follow`. Raises InvalidInput.
-
-        Whether mail can be sent is for the caller to know.
         """
         plan = Plan(
             text,
@@ -168,15 +145,13 @@ class RuntimeJob:
             mail=mail,
         )
         _ = plan.schedule  # read once, so that what is none is refused
-        return plan
-
-    def follow(self, plan: Plan) -> Plan:
-        """Have the job run by a plan. Raises InvalidInput, NotFound (no such notebook)."""
-        return self._plans().set(self._om.jobs.metadata(self.name).id, plan)
+        if mail:
+            may_mail(self._om)
+        return self._plans().set(self.metadata().id, plan)
 
     def unschedule(self) -> bool:
         """Have it run no more by itself; False if it did not."""
-        return self._plans().drop(self._om.jobs.metadata(self.name).id)
+        return self._plans().drop(self.metadata().id)
 
     def metadata(self) -> Metadata:
         """Return what is known of the notebook. Raises NotFound."""
@@ -184,7 +159,7 @@ class RuntimeJob:
 
     def plan(self) -> Plan | None:
         """Return its plan, None where it has none. Raises NotFound."""
-        return self._plans().get(self._om.jobs.metadata(self.name).id)
+        return self._plans().get(self.metadata().id)
 
     def _plans(self) -> Plans:
         return Plans(self._om.db, self._om.mongo_url)

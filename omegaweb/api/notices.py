@@ -16,6 +16,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from omegaml.errors import Unavailable
+from omegaml.omega import Omega
+from omegaml.runtime.notices import no_mail
 from omegaweb import mail
 from omegaweb.accounts.models import User
 from omegaweb.api import shapes
@@ -67,6 +69,12 @@ class Notices(APIView):
 def address_of(user: User) -> str | None:
     """Where letters to an account go; None where it has no address, or no mail is sent."""
     return (user.email or None) if mail.is_sent() else None
+
+
+def check_mail(user: User, om: Omega) -> None:
+    """Raise InvalidInput if no mail can be sent to an account."""
+    if address_of(user) is None:
+        raise no_mail()
 
 
 def counted_today(user: User) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,7 +18,6 @@ from omegaml.errors import InvalidInput, NotFound
 from omegaml.jsonvalues import plain
 from omegaml.omega import Omega
 from omegaml.runtime.logs import Logs
-from omegaml.runtime.notices import no_mail
 from omegaml.runtime.runs import Runs
 from omegaml.runtime.schedule.plans import Plan
 from omegaweb.api import asking, notices, shapes
@@ -63,9 +63,8 @@ class JobSchedule(APIView):
         with platform(request) as om:
             work = asking.required(request, om.runtime)
             job = work.job(own(request, name), limit=given.pop("limit"))
-            if given["mail"] and notices.address_of(request.user) is None:
-                raise no_mail()
-            plan = job.follow(job.draft(given.pop("schedule"), **given))
+            check_mail = partial(notices.check_mail, request.user)
+            plan = job.schedule(given.pop("schedule"), **given, may_mail=check_mail)
             return Response(shown(job.name, plan))
 
     @extend_schema(exclude=True)  # as PUT

@@ -182,7 +182,7 @@ def schedule(request: HttpRequest, name: str = "") -> HttpResponse:
                 tries = sent.get("retries", "0")
                 retries = int(tries) if tries.isdecimal() and len(tries) < 4 else -1
                 kept |= {"zone": zone, "catch_up": catch_up, "retries": retries}
-                made = job.follow(job.draft(sent.get("schedule", ""), **kept))
+                made = job.schedule(sent.get("schedule", ""), **kept, may_mail=lambda om: None)
                 messages.success(request, f"“{job.name}” runs {made.schedule.describe()}.")
         except InvalidInput as error:
             messages.error(request, f"Nothing was changed: {error.message}. {error.hint or ''}".strip())

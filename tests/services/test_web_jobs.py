@@ -345,7 +345,7 @@ def test_a_job_gets_a_schedule_and_runs_by_it(ann: Person, bob: Person, runner: 
 def test_a_schedule_that_is_put_again_stays_as_it_was_with_its_mail(ann: Person, om: Omega) -> None:
     ann.call("POST", "job/daily/", json={"code": "1"})
     job = om.runtime.job("daily")
-    job.follow(job.draft("@daily", zone="UTC", mail=True))
+    job.schedule("@daily", zone="UTC", mail=True, may_mail=lambda om: None)
     om.db["omegaml.schedules"].update_one({}, {"$set": {"failing": True}})
     form = {"schedule": "@daily", "zone": "UTC", "retries": "0", "catch_up": "once"}
     ann.submit("/job/daily.ipynb/", "/schedule/daily.ipynb/", **form)
