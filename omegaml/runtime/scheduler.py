@@ -138,12 +138,10 @@ class Scheduler:
     # --- what came of it
 
     def _settle(self, run: Run) -> None:
-        plan = self._plan_of(run)
         if not run.has_ended:
-            # whoever planned it was stopped before its task was there
-            if run.status == "queued" and plan is not None and not self._runs.is_queued(run.id):
-                self._queue(plan, run)
+            self._see_to(run)
             return
+        plan = self._plan_of(run)
         has_failed = run.status in ("failed", "lost")
         is_overtaken = has_failed and self._runs.is_overtaken(run)
         is_retried = has_failed and not is_overtaken and plan is not None and run.attempt <= plan.retries
@@ -158,6 +156,13 @@ class Scheduler:
             letter = self._tell(plan, run, has_failed)
         self._runs.settle(run.id, letter)
         self._trim(run)
+
+    def _see_to(self, run: Run) -> None:
+        """Queue a run whose planner was stopped before its task was there."""
+        if run.status == "queued" and not self._runs.is_queued(run.id):
+            plan = self._plan_of(run)
+            if plan is not None:
+                self._queue(plan, run)
 
     def _plan_of(self, run: Run) -> Plan | None:
         return self._plans.get(ObjectId(run.job_id)) if ObjectId.is_valid(run.job_id) else None

@@ -107,7 +107,8 @@ def made_by(om: Omega, task: Task) -> dict[str, Any] | None:
 
     Raises: NotFound (no such model).
     """
-    for meta in om.models.versions(_bare(task.name)):
+    # models that are trained again and again have thousands of versions: the server looks through them
+    for meta in om.models.versions(_bare(task.name), {"attributes.trained.task": task.id}):
         if _is_by(task, meta):
             return _answer(meta)
     return None

@@ -513,9 +513,9 @@ class Store:
 
     # --- versions
 
-    def versions(self, name: str) -> Sequence[Metadata]:
-        """Return the kept versions, newest first."""
-        return self.catalog.versions(name)
+    def versions(self, name: str, match: Mapping[str, Any] | None = None) -> Sequence[Metadata]:
+        """Return the kept versions, newest first; with `match` the newest and the older ones that say so."""
+        return self.catalog.versions(name, match)
 
     def promote(self, name: str, version: int | str, tag: str = LATEST) -> Metadata:
         """Let `tag` mean `version`. The tag "latest" makes it what `get(name)` returns, as a new version."""

@@ -151,11 +151,15 @@ class Catalog:
             found = [Metadata.from_doc(d) for d in self._documents.aggregate(steps)]
             return found[:count], self._documents.count_documents(match)
 
-    def versions(self, name: str) -> Sequence[Metadata]:
-        """Return the versions that are kept, the newest (which the name means) first."""
+    def versions(self, name: str, match: Mapping[str, Any] | None = None) -> Sequence[Metadata]:
+        """Return the versions that are kept, the newest (which the name means) first.
+
+        Args:
+            match: what the documents of those before the newest have to say.
+        """
         doc = self.require(name)
         current = doc.get("version") or 0
-        kept = [Metadata.from_doc({**d, "name": name}) for d in self._older(doc)]
+        kept = [Metadata.from_doc({**d, "name": name}) for d in self._older(doc, match)]
         older = sorted((m for m in kept if (m.version or 0) < current), key=lambda m: -(m.version or 0))
         return [*([Metadata.from_doc(doc)] if self.keeps_versions(doc) else []), *older]
 
@@ -255,9 +259,9 @@ class Catalog:
             ensure_index(self.db[COLLECTION], [("name", 1), ("bucket", 1), ("prefix", 1)], unique=True)
         return self.db[COLLECTION].with_options(write_concern=JOURNALED)
 
-    def _older(self, doc: Doc) -> Sequence[Doc]:
+    def _older(self, doc: Doc, match: Mapping[str, Any] | None = None) -> Sequence[Doc]:
         with translated():
-            return [*self._documents.find(self._key_of_versions(doc), _BRIEF)]
+            return [*self._documents.find({**self._key_of_versions(doc), **(match or {})}, _BRIEF)]
 
     def _key(self, name: str) -> dict[str, str]:
         return {"name": name, "bucket": self.bucket, "prefix": self.prefix}
