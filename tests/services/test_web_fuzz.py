@@ -24,8 +24,9 @@ from sklearn.linear_model import LinearRegression
 from omegaml.omega import Omega
 from tests.services.servers import MariaDB
 from tests.services.web_platform import Person, WebPlatform, running
-from tests.services.web_runner import WebRunner
+from tests.services.web_runner import WebRunner, runner
 
+__all__ = ["runner"]
 pytestmark = pytest.mark.once
 
 CHECKED = (
@@ -125,14 +126,6 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebPlatform]:
         running(tmp_path_factory.mktemp("web"), database.url) as platform,
     ):
         yield platform
-
-
-@pytest.fixture(scope="module")
-def runner(web: WebPlatform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebRunner]:
-    """A runner that serves everybody."""
-    running = WebRunner(web, tmp_path_factory.mktemp("runner"))
-    yield running
-    assert running.stop() == 0
 
 
 @pytest.fixture(scope="module")

@@ -16,19 +16,12 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from omegaml.omega import Omega
 from tests.services.runtime_processes import wait_for
 from tests.services.web_platform import Person, WebPlatform
-from tests.services.web_runner import WebRunner
+from tests.services.web_runner import WebRunner, runner
 
+__all__ = ["runner"]
 pytestmark = pytest.mark.once
 
 NOTEBOOK = "application/x-ipynb+json"
-
-
-@pytest.fixture(scope="module")
-def runner(web: WebPlatform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebRunner]:
-    """A runner that serves everybody."""
-    running = WebRunner(web, tmp_path_factory.mktemp("runner"))
-    yield running
-    assert running.stop() == 0
 
 
 @pytest.fixture

@@ -29,17 +29,10 @@ from omegaml.runtime.child import may_give_up_rights
 from tests.services.runtime_models import Sleeper
 from tests.services.runtime_processes import ROOT, is_alive, wait_for
 from tests.services.web_platform import Person, WebPlatform
-from tests.services.web_runner import WebRunner
+from tests.services.web_runner import WebRunner, runner
 
+__all__ = ["runner"]
 pytestmark = pytest.mark.once
-
-
-@pytest.fixture(scope="module")
-def runner(web: WebPlatform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebRunner]:
-    """A runner that serves everybody."""
-    running = WebRunner(web, tmp_path_factory.mktemp("runner"))
-    yield running
-    assert running.stop() == 0
 
 
 @pytest.fixture

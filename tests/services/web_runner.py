@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import requests
 import yaml
 
@@ -67,3 +69,11 @@ class WebRunner:
     def stop(self) -> int:
         self.process.terminate()
         return self.process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def runner(web: WebPlatform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebRunner]:
+    """A runner that serves everybody."""
+    running = WebRunner(web, tmp_path_factory.mktemp("runner"))
+    yield running
+    assert running.stop() == 0
