@@ -35,7 +35,7 @@ class Remote:
         """Call a route, as `dataset/@bob/sales/`; return the answer. Raises as `omegaml.rest.call`."""
         from omegaml import rest
 
-        if not all(self._config.get(f"OMEGA_{part}") for part in ("RESTAPI_URL", "USERID", "APIKEY")):
+        if not self._config.names_account:
             raise Unavailable(
                 "sharing goes by REST, and this context names no account: OMEGA_RESTAPI_URL, OMEGA_USERID "
                 "and OMEGA_APIKEY",
