@@ -13,8 +13,8 @@ from omegaml.errors import NotFound, OmegaError
 from omegaml.omega import Omega
 from omegaml.runtime.tasks import Tasks
 
-KEEP_URL = 60.0
-"""Seconds that an account's URL is used before omegaweb is asked for it again."""
+ASKING = 1.0
+"""Seconds that a look at the accounts may ask for URLs: a runner that asks for longer would look dead."""
 
 #: Seconds that an account waits for its next turn at first, and at most, when it could not be served.
 PAUSE, LONGEST_PAUSE = 1.0, 60.0
@@ -25,18 +25,25 @@ TELL = 60.0
 #: Seconds to the next look for tasks after one was found.
 FIRST = 0.02
 
+#: Options of a connection that is one of many: with fewer threads and sockets, and less talk.
+QUIETLY = "serverMonitoringMode=poll&heartbeatFrequencyMS=30000"
+
 log = logging.getLogger("omegaml.runner")
 
 
 class Account:
-    """One account's database, its queue, and when to look there next."""
+    """One account's database, its queue, and when to look there next.
 
-    def __init__(self, om: Omega, url: str, userid: str = "") -> None:
+    Args:
+        version: of the URL, as omegaweb tells it.
+    """
+
+    def __init__(self, om: Omega, url: str, userid: str = "", version: str = "") -> None:
         self.om = om
         self.url = url
         self.userid = userid
         self.tasks = Tasks(om.db, url)
-        self.fetched = time.monotonic()
+        self.version = version
         self.is_prepared = False
         self._is_reported = False
         self._due = 0.0
@@ -73,7 +80,7 @@ class Account:
 
     def is_refused(self, now: float) -> bool:
         """The database does not take the login: ask for the URL again, and wait; True for the first time."""
-        self.fetched = 0.0
+        self.version = ""
         self._due = now + 5.0
         is_first, self._is_reported = not self._is_reported, True
         return is_first
@@ -145,6 +152,7 @@ class WebAccounts:
         self._known: dict[str, Account] = {}
         self._lock = threading.Lock()
         self._gone: list[Account] = []
+        self._asked: dict[str, float] = {}
         self._is_away = False
 
     def all(self) -> list[Account]:
@@ -161,7 +169,7 @@ class WebAccounts:
         try:
             # saying that it is there, and where, it is told who is to be served
             known = self._ask("POST", "worker/", facts)["objects"]
-            userids = [str(one["userid"]) for one in known]
+            versions = {str(one["userid"]): str(one["version"]) for one in known}
         except OmegaError as error:
             if not self._is_away:
                 log.warning("%s; going on with %d accounts", error, len(self._known))
@@ -170,17 +178,11 @@ class WebAccounts:
         if self._is_away:
             log.info("omegaweb is there again")
         self._is_away = False
-        for userid in set(self._known) - set(userids):
+        for userid in set(self._known) - set(versions):
             log.info("account %s is no longer served", userid)
             with self._lock:
                 self._gone.append(self._known.pop(userid))
-        for userid in userids:
-            account = self._known.get(userid)
-            if account is None or time.monotonic() - account.fetched > KEEP_URL:
-                try:
-                    self._fetch(userid)
-                except OmegaError as error:
-                    log.warning("account %s: %s", userid, error)
+        self._ask_for(versions)
         with self._lock:
             gone, self._gone = self._gone, []
         return gone
@@ -189,17 +191,34 @@ class WebAccounts:
         answer = self._ask("POST", "worker/notice/", {"userid": account.userid, **notice})
         return bool(answer["sent"])
 
-    def _fetch(self, userid: str) -> Account:
+    def _ask_for(self, versions: dict[str, str]) -> None:
+        """Ask for the URLs that are new, for ASKING seconds; the next look goes on with the others."""
+        end = time.monotonic() + ASKING
+        known = {account.userid: account.version for account in self.all()}
+        stale = [userid for userid, version in versions.items() if known.get(userid) != version]
+        # the newest first: somebody may sit in front of it
+        self._asked = {userid: self._asked.get(userid, 0.0) for userid in reversed(stale)}
+        for userid in sorted(self._asked, key=lambda one: self._asked[one]):
+            self._asked[userid] = time.monotonic()
+            try:
+                self._fetch(userid, versions[userid])
+            except OmegaError as error:
+                log.warning("account %s: %s", userid, error)
+            if time.monotonic() > end:
+                break
+
+    def _fetch(self, userid: str, version: str = "") -> Account:
         answer = self._ask("GET", f"config/?user={userid}&view=1")
         url = str(answer["objects"][0]["data"]["OMEGA_MONGO_URL"])
         with self._lock:
             known = self._known.get(userid)
             if known is not None and known.url == url:
-                known.fetched = time.monotonic()
+                known.version = version
                 return known
             if known is not None:  # its password was changed
                 self._gone.append(known)
-            self._known[userid] = Account(Omega(config.defaults(), mongo_url=url), url, userid)
+            om = Omega(config.defaults(), mongo_url=f"{url}&{QUIETLY}")
+            self._known[userid] = Account(om, url, userid, version)
             return self._known[userid]
 
     def leave(self, id: str) -> None:

@@ -184,15 +184,17 @@ class Service:
     def _keep_accounts(self) -> None:
         """See now and then who is to be served."""
         while not self._gone.is_set():
+            began = time.monotonic()
             try:
                 for account in self.accounts.refresh(self.facts()):
                     self._slots.drop(account)
                     account.om.close()
             except Exception as error:
                 warn(error)
-            for account in self.accounts.all():
-                if account.is_prepared or self._gone.is_set():
-                    continue
+            fresh = [one for one in self.accounts.all() if not one.is_prepared and one.is_due(began)]
+            for account in reversed(fresh):  # the newest first
+                if self._gone.is_set() or time.monotonic() - began > ACCOUNTS:
+                    break  # the others come next time: it has to say that it is there
                 try:
                     self._prepare(account)
                 except Exception as error:
@@ -200,7 +202,7 @@ class Service:
                         warn(error, f"{account}: ")
                     if isinstance(error, Unavailable | TimedOut):
                         break  # it is one server: the others would wait for it as long
-            self._gone.wait(ACCOUNTS)
+            self._gone.wait(max(0.0, ACCOUNTS - (time.monotonic() - began)))
 
     def _leave(self) -> None:
         for account in self.accounts.all():

@@ -156,8 +156,9 @@ class RuntimeState(serializers.Serializer):
     tasks = WaitingTask(many=True)
 
 
-class Userid(serializers.Serializer):
+class AccountVersion(serializers.Serializer):
     userid = serializers.CharField()
+    version = serializers.CharField(help_text="Another one when its URLs may have changed.")
 
 
 class Count(serializers.Serializer):
@@ -166,7 +167,7 @@ class Count(serializers.Serializer):
 
 class Accounts(serializers.Serializer):
     meta = Count()
-    objects = Userid(many=True)
+    objects = AccountVersion(many=True)
 
 
 ASKING = [
