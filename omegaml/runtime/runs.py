@@ -197,11 +197,6 @@ class Runs:
         with translated(self._url):
             self._runs.update_one({"_id": id}, {"$unset": {"letter": 1}})
 
-    def drop(self, job: str, bucket: str) -> int:
-        """Forget the runs of a job; return how many there were."""
-        with translated(self._url):
-            return self._runs.delete_many({"bucket": bucket, "job": job}).deleted_count
-
     def _change(self, query: dict[str, Any], change: dict[str, Any]) -> bool:
         with translated(self._url):
             return self._runs.update_one(query, [{"$set": change}]).matched_count == 1
@@ -230,12 +225,6 @@ class Runs:
         ]
         with translated(self._url):
             return {doc["_id"]: Run.from_doc(doc["run"]) for doc in self._runs.aggregate(stages)}
-
-    def unfinished(self) -> list[Run]:
-        """Return the runs that wait or are carried out, oldest first, as their records say."""
-        with translated(self._url):
-            found = self._runs.find({"status": {"$in": UNFINISHED}}).sort("created", 1)
-            return [Run.from_doc(doc) for doc in found]
 
     def unfinished_of(self, job: str, bucket: str) -> list[Run]:
         """Return the runs of a job that wait or are carried out."""
@@ -290,10 +279,6 @@ class Runs:
                 self.settle(doc["_id"])
                 self.sent(doc["_id"])
         return found
-
-    def reconcile(self) -> list[Run]:
-        """Look after all runs that have not ended; return those that turn out to have."""
-        return [run for run in self._current(self.unfinished()) if run.has_ended]
 
     def _get(self, id: str) -> Run:
         with translated(self._url):

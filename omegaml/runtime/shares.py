@@ -3,7 +3,7 @@
 Whoever carries out the task does a share himself, then those that nobody has begun, and waits for the others:
 so it comes to an end also where all are busy, and two of them never wait for each other. What is queued again
 while he waits, as its runner has died, he does himself. Shares name the try of the task that they are of: who
-comes to one whose task has ended, or was begun anew, leaves it.
+comes to one whose task has ended, or was begun anew, leaves it, and who is at it then is stopped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from omegaml.errors import Conflict, OmegaError
-from omegaml.mongo import translated
 from omegaml.runtime import progress
 from omegaml.runtime.base import DEFAULT, Task
 
@@ -38,9 +37,12 @@ class Shares:
     """
 
     def __init__(self, om: Omega, task: Task, count: int) -> None:
+        from omegaml.runtime.tasks import Tasks
+
         self._om = om
         self._task = task
-        self._parent = _running(om, task.id)
+        self._tasks = Tasks(om.db, om.mongo_url)
+        self._parent = self._tasks.try_of(task.id)
         shares = max(1, min(count, EACH * self._slots()))
         self.numbers = [range(first, count, shares) for first in range(shares)]
 
@@ -52,13 +54,12 @@ class Shares:
         if len(self.numbers) == 1:
             return [do(self.numbers[0])]
         from omegaml.runtime.local import StoredPromise
-        from omegaml.runtime.tasks import Tasks
 
-        tasks = Tasks(self._om.db, self._om.mongo_url)
+        tasks = self._tasks
         asked = {n: self._asked(action, numbers) for n, numbers in enumerate(self.numbers) if n}
         try:
             for task in asked.values():
-                tasks.add(task, repeatable=True)
+                tasks.add(task, repeatable=True, parent=self._parent)
             answers = {0: do(self.numbers[0])}
             for n, task in reversed(asked.items()):
                 self._say(len(answers))
@@ -94,32 +95,18 @@ class Shares:
 
     def _slots(self) -> int:
         """How many tasks are carried out at a time; 0 where no other finds what this one needs."""
-        from omegaml.runtime.tasks import Tasks
-
         store = self._om.datasets
         if not all(map(store.exists, self._task.temporary)):  # values that only this process has
             return 0
-        runners = Tasks(self._om.db, self._om.mongo_url).runners()
         label = self._task.label
-        slots = [r.get("slots") or 1 for r in runners if label in (r.get("labels") or (DEFAULT,))]
+        alive = self._tasks.runners()
+        slots = [r.get("slots") or 1 for r in alive if label in (r.get("labels") or (DEFAULT,))]
         return sum(slots)
 
 
 def check_parent(om: Omega, parent: Sequence[str] | None) -> None:
     """Raise Conflict if nobody waits for a share any more: its task has ended, or was begun anew."""
-    if parent and _running(om, parent[0]) != list(parent):
-        raise Conflict("the task that this is a share of has ended")
-
-
-def _running(om: Omega, id: str) -> list[str] | None:
-    """Return `[id, started]` of a task that others can look at and that is being carried out, else None."""
     from omegaml.runtime.tasks import Tasks
 
-    with translated(om.mongo_url):
-        # who is to be stopped frees his slot for a share before he has written down that he was
-        query = {"_id": id, "status": "running", "cancel": {"$exists": False}}
-        doc = om.db["omegaml.tasks"].find_one(query, {"started": 1, "runner": 1})
-    if doc is None:
-        return None
-    alive = {runner["id"] for runner in Tasks(om.db, om.mongo_url).runners()}
-    return [id, doc["started"].isoformat()] if doc["runner"] in alive else None
+    if parent and Tasks(om.db, om.mongo_url).try_of(parent[0]) != list(parent):
+        raise Conflict("the task that this is a share of has ended")

@@ -71,9 +71,12 @@ class Tasks:
 
     # --- tasks
 
-    def add(self, task: Task, repeatable: bool) -> None:
-        """Queue a task; `repeatable` says that it may run twice if its runner dies.
+    def add(self, task: Task, repeatable: bool, parent: Sequence[str] | None = None) -> None:
+        """Queue a task.
 
+        Args:
+            repeatable: it may run twice if its runner dies.
+            parent: the try of another task without which this one is to be stopped, as `try_of` returns it.
         Raises: Conflict if there is a task of that id.
         """
         doc = {
@@ -88,6 +91,7 @@ class Tasks:
             "repeatable": repeatable,
             "temporary": list(task.temporary),
             "callbacks": dict(task.callbacks),
+            **({"parent": list(parent)} if parent else {}),
         }
         try:
             with translated(self._url):
@@ -170,9 +174,32 @@ class Tasks:
     def to_stop(self, runner: str, ids: Sequence[str]) -> list[str]:
         """Return those of the tasks that `runner` has in hand that it shall stop."""
         asked = {"status": "running", "runner": runner, "cancel": True}
-        query = {"_id": {"$in": ids}, "$or": [asked, {"status": "cancelled"}]}
+        is_share = {"status": "running", "runner": runner, "parent": {"$type": "array"}}
+        query = {"_id": {"$in": ids}, "$or": [asked, {"status": "cancelled"}, is_share]}
         with translated(self._url):
-            return [doc["_id"] for doc in self._tasks.find(query, {"_id": 1})]
+            found = list(self._tasks.find(query, {"status": 1, "cancel": 1, "parent": 1}))
+        return [doc["_id"] for doc in found if not self._is_wanted(doc)]
+
+    def _is_wanted(self, doc: Mapping[str, Any]) -> bool:
+        """Tell whether a share is to go on."""
+        parent = doc.get("parent")
+        if doc["status"] == "cancelled" or doc.get("cancel") is True or not parent:
+            return False
+        return self.try_of(parent[0], heard_of=False) == parent
+
+    def try_of(self, id: str, heard_of: bool = True) -> list[str] | None:
+        """Return `[id, started]` of a task that was queued and is being carried out, else None.
+
+        Args:
+            heard_of: only by a runner that is alive; else one counts that may have died or been asleep.
+        """
+        with translated(self._url):
+            # who is to be stopped frees his slot for a share before he has written down that he was
+            query = {"_id": {"$eq": id}, "status": "running", "cancel": {"$exists": False}}
+            doc = self._tasks.find_one(query, {"started": 1, "runner": 1})
+        if doc is None or (heard_of and doc["runner"] not in [runner["id"] for runner in self.runners()]):
+            return None
+        return [id, doc["started"].isoformat()]
 
     def finish(self, id: str, runner: str, answer: Mapping[str, Any], is_cancelled: bool = False) -> bool:
         """Write the outcome of a task; False if the task was taken from `runner` meanwhile.
