@@ -152,7 +152,8 @@ class Sequence(Together):
     """Done one after the other, up to the first that fails; with `async_` it is one task, of one promise.
 
     What a step leaves by `result` is there for the next one. That one task is for workers of the label that
-    all steps ask for, and may take as long as they together: any time where one of them has no limit.
+    all steps ask for, and may take as long as they together: any time where one of them has no limit. It is
+    what is called back then: `om.runtime.callback(done="told").sequence()`.
     """
 
     def _do(self, tasks: list[Task]) -> list[Any]:
@@ -180,4 +181,10 @@ class Sequence(Together):
                 f"one worker does all steps, and these ask for workers of {len(labels)} labels: "
                 f"{', '.join(labels)}",
                 hint="require one label for all, or run() without async_",
+            )
+        whole = self._runtime.new_task("sequence", "")
+        if any(task.callbacks != whole.callbacks for task in tasks):
+            raise InvalidInput(
+                "steps that are left to a worker as one task call back together, not each for itself",
+                hint="om.runtime.callback(...).sequence(), or run() without async_",
             )

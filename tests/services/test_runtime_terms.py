@@ -213,6 +213,22 @@ def test_runs_that_are_kept_and_not_begun_leave_no_record(om: Any) -> None:
     assert om.runtime.job("job").runs() == []
 
 
+def test_a_sequence_that_is_left_to_others_calls_back_once(om: Any, iris: Any, runner: Any) -> None:
+    om.jobs.create("import omegaml as om\nom.datasets.put([action, status], 'told')", "told")
+    om.models.put(LogisticRegression(max_iter=300), "m")
+    telling = om.runtime.callback(done="told")
+    crt = telling.sequence()
+    crt.model("m").fit("iris[^target]", "iris[target]")
+    crt.model("m").predict("iris[^target]")
+    assert len(crt.run(async_=True).get(60)[1]) == 150
+    assert wait_for(lambda: om.datasets.exists("told") and om.datasets.get("told")) == ["sequence", "done"]
+    assert len(om.runtime.job("told").runs()) == 1
+    crt = om.runtime.sequence()
+    crt.require("default").callback(done="told").model("m").predict("iris[^target]")
+    with pytest.raises(InvalidInput, match="together"):
+        crt.run(async_=True)
+
+
 def test_a_sequence_that_is_left_to_others_keeps_label_and_limits(om: Any, start_runner: Any) -> None:
     om.models.put(Sleeper(), "m")
     om.jobs.create("1", "job")
