@@ -100,9 +100,8 @@ class Execution:
                 message = answer["error"]["message"]
                 log.warning("task %s is tried again: %s", short(task.id), short(message))
                 return
-            kept = self._finish(account, task, answer)
+            unused = self._finish(account, task, answer)
             self._log(account, task, answer, began)
-            unused = [*task.temporary] if kept else [*task.temporary, *answer["temporary"]]
             actions.drop(actions.scope(account.om, task.bucket), unused)
         except Exception as error:
             warn(error, f"task {short(task.id)}: ")
@@ -125,7 +124,8 @@ class Execution:
             return False
         return bool(self.patiently(lambda: account.tasks.retry(task.id, self.id), seconds=3600))
 
-    def _finish(self, account: Account, task: Task, answer: dict[str, Any]) -> bool:
+    def _finish(self, account: Account, task: Task, answer: dict[str, Any]) -> list[str]:
+        """Write down what came of a task; return the temporary datasets that nobody needs now."""
         is_cancelled = (account.userid, task.id) in self._cancelled and "error" in answer
 
         def finish(outcome: dict[str, Any]) -> bool:
@@ -136,13 +136,14 @@ class Execution:
             return bool(done)
 
         try:
-            return finish(answer)
+            # if another has taken the task, it is he who needs what it was given
+            return [*task.temporary] if finish(answer) else [*answer["temporary"]]
         except (Unavailable, TimedOut):
             raise
         except OmegaError as error:
             # the result itself is refused: say so instead of leaving the task running
             finish({"error": error_to_doc(error), "temporary": []})
-            return False
+            return [*task.temporary, *answer["temporary"]]
 
     # --- tasks whose caller waits
 

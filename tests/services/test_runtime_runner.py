@@ -212,6 +212,24 @@ def test_training_that_is_carried_out_twice_makes_one_version(om: Any, action: s
     assert all(answer == answers[0] for answer in answers) and om.models.metadata("m").version == 4
 
 
+@pytest.mark.fault
+def test_a_task_taken_from_its_runner_keeps_what_it_was_given(om: Any, runner: RunnerProcess) -> None:
+    om.models.put(Sleeper(), "m")
+    x = np.zeros((200_000, 1))
+    x[0] = 3.0
+    promise = om.runtime.model("m").predict(x, async_=True)
+    wait_for(lambda: promise.status == "running")
+    given = om.datasets.list(".temp/*", hidden=True)
+    taken = {"status": "queued", "runner": None, "label": "another"}
+    om.db["omegaml.tasks"].update_one({"_id": promise.id}, {"$set": taken})
+    wait_for(lambda: f"task {promise.id} predict m done" in runner.log.read_text())
+    time.sleep(0.5)
+    assert om.datasets.list(".temp/*", hidden=True) == given != []
+    om.db["omegaml.tasks"].update_one({"_id": promise.id}, {"$set": {"label": "default"}})
+    assert len(promise.get(60)) == len(x)
+    wait_for(lambda: om.datasets.list(".temp/*", hidden=True) not in (given, []))  # the result alone
+
+
 def test_two_runners_share_the_tasks_and_do_each_once(om: Any, fitted: Any, start_runner: Any) -> None:
     start_runner()
     start_runner()
