@@ -17,7 +17,6 @@ from omegaml.errors import AuthFailed, InvalidInput, TaskFailed, TimedOut, Unava
 from omegaml.omega import Omega
 from omegaml.runtime import Task
 from omegaml.runtime.logs import follow
-from omegaweb.provision import rabbitmq
 from tests.conftest import free_port
 from tests.services.broker_platform import Started, mq, on_celery
 from tests.services.runtime_contract import QueueContract, RuntimeContract
@@ -323,26 +322,6 @@ def test_labels_are_served_by_those_who_have_them(om: Any, start: Any) -> None:
     assert asked.model("m").fit([[1.0], [2.0]], [1.0, 2.0])["version"] == 2
     said = json.dumps(om.runtime.status()["runners"])
     assert '["gpu"]' in said and '["default"]' in said
-
-
-@pytest.mark.fault
-def test_a_full_queue_refuses_tasks_and_that_is_said(om: Any, start: Any, mq: Broker) -> None:
-    start("--label", "full", "--concurrency", "1")
-    policy = {"pattern": r"^omega\.q\.full$", "definition": {"max-length": 2}, "apply-to": "queues"}
-    rabbitmq._call(mq.admin_url, "PUT", "/policies/%2F/full", policy)
-    om.models.put(Sleeper(), "sleeper")
-    asked, kept = om.runtime.require("full"), []
-    with pytest.raises(Unavailable, match="label 'full' is full") as caught:
-        for _ in range(50):
-            kept.append(asked.model("sleeper").predict([[60.0]], async_=True))
-    assert len(kept) >= 2 and caught.value.hint == "try again later"
-    assert om.db["omegaml.tasks"].count_documents({}) == len(kept)
-    with pytest.raises(Unavailable, match="label 'full' is full"):
-        asked.ping()
-    for promise in kept:
-        promise.cancel()
-    wait_for(lambda: rabbitmq._call(mq.admin_url, "DELETE", "/policies/%2F/full") is None)
-    assert asked.ping()["message"] == "pong"
 
 
 def test_a_notebook_runs_on_a_worker(om: Any, start: Any) -> None:
