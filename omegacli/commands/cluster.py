@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from omegacli import console
-from omegaml.errors import InvalidInput, NotFound
+from omegaml.errors import InvalidInput, NotFound, OmegaError
 
 if TYPE_CHECKING:
+    from omegacli.deploy.images import Image
     from omegacli.deploy.local import Local
+    from omegacli.deploy.spec import ClusterSpec
     from omegacli.deploy.steps import Step
 
 app = typer.Typer()
+image = typer.Typer(help="The images of a cluster in containers.", no_args_is_help=True)
+app.add_typer(image, name="image")
 
 Target = Annotated[str | None, typer.Option(help="Where the platform runs: local.", metavar="TARGET")]
 Name = Annotated[str | None, typer.Option(help="Name of the cluster and of its context.", metavar="NAME")]
@@ -25,6 +29,7 @@ Volumes = Annotated[bool, typer.Option("--volumes", help="Remove the data as wel
 NoBackup = Annotated[bool, typer.Option("--no-backup", help="With --volumes: keep no copy.")]
 Service = Annotated[str | None, typer.Argument(help="supervisor, mongodb, web or runner; all if not given.")]
 Lines = Annotated[int, typer.Option("--lines", "-n", min=0, help="How many lines of each.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Build every layer anew, on the newest base.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines as they come.")]
 
 
@@ -145,6 +150,48 @@ def logs(
         console.show("cluster.logs", shown, text=text)
 
 
+@image.command("build")
+def build_image(name: Name = None, set: Set = None, no_cache: NoCache = False) -> None:
+    """Build the platform's own image by the Docker engine."""
+    from omegacli.deploy import images
+
+    cluster, _ = _spec(None, name, set)
+    target = images.names(cluster)["omegaml"]
+    if console.options.dry_run:
+        console.plan("cluster.image.build", f"build {target} on {cluster.build.base}", image=target)
+        return
+    with console.progress(f"building {target}", unit="lines") as bar:
+
+        def tell(line: str) -> None:
+            bar.advance(1)
+            if console.options.json:
+                console.event("image.build", "line", line=line)
+            elif console.options.verbose or line.startswith("Step "):
+                console.say(line)
+
+        try:
+            made = images.build(cluster, tell, no_cache)
+        except OmegaError as error:
+            for line in error.details.get("logs", {}).get("build", []):
+                console.say(f"  {line}")
+            raise
+    console.show("cluster.image.build", _of_image(made), text=f"{made.name} {console.human_bytes(made.size)}")
+
+
+@image.command("list")
+def list_images(name: Name = None, set: Set = None) -> None:
+    """Show the images that the cluster is made of, and which of them are there."""
+    from omegacli.deploy import images
+
+    cluster, _ = _spec(None, name, set)
+    found = [_of_image(one) for one in images.listed(cluster)]
+    console.show("cluster.image.list", found, columns=["service", "image", "id", "size"])
+
+
+def _of_image(one: Image) -> dict[str, Any]:
+    return {"service": one.service, "image": one.name, "id": one.id or None, "size": one.size or None}
+
+
 def _cluster(
     command: str,
     target: str | None,
@@ -153,8 +200,23 @@ def _cluster(
     choose: bool = False,
 ) -> Local:
     """The cluster that the flags, the environment and the current context point at."""
-    from omegacli.deploy import spec
     from omegacli.deploy.local import Local
+
+    cluster, path = _spec(target, name, values, choose)
+    return Local(
+        cluster,
+        command=f"omegacli cluster {command}",
+        config_file=path,
+        timeout=60.0 if console.options.timeout is None else console.options.timeout,
+        warn=console.warn,
+    )
+
+
+def _spec(
+    target: str | None, name: str | None, values: list[str] | None, choose: bool = False
+) -> tuple[ClusterSpec, Path | None]:
+    """What that cluster shall be, and the configuration file in which its context stands, if named."""
+    from omegacli.deploy import spec
 
     asked = [pair.partition("=") for pair in values or []]
     for key, equals, _ in asked:
@@ -175,13 +237,7 @@ def _cluster(
         chosen, why = spec.choose_target()
         cluster = spec.with_values(cluster, {"target": chosen})
         _event("target", "chosen", title=f"{chosen}: {why}")
-    return Local(
-        cluster,
-        command=f"omegacli cluster {command}",
-        config_file=path,
-        timeout=60.0 if options.timeout is None else options.timeout,
-        warn=console.warn,
-    )
+    return cluster, path
 
 
 def _do(steps: list[Step], start: str | None = None) -> bool:

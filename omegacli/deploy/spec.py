@@ -63,6 +63,28 @@ class Mail:
 
 
 @dataclass(frozen=True)
+class Images:
+    """The containers' images; ours where none is named is that of this version."""
+
+    prefix: str = ""
+    omegaml: str = ""
+    mongodb: str = "mongo:8.0"
+    mysql: str = "mysql:8.4"
+    rabbitmq: str = "rabbitmq:4-management"
+    nginx: str = "nginx:stable"
+
+
+@dataclass(frozen=True)
+class Build:
+    """How our image is built."""
+
+    base: str = "python:3.11-slim"
+    index: str = ""
+    ca: str = ""
+    frameworks: str = ""
+
+
+@dataclass(frozen=True)
 class ClusterSpec:
     """The whole description of one cluster; `root` is where it lives and is not part of omega.yml."""
 
@@ -74,6 +96,8 @@ class ClusterSpec:
     runner: Runner = field(default_factory=Runner)
     web: Web = field(default_factory=Web)
     mail: Mail = field(default_factory=Mail)
+    images: Images = field(default_factory=Images)
+    build: Build = field(default_factory=Build)
 
     @property
     def layout(self) -> Layout:
