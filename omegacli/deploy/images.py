@@ -273,7 +273,6 @@ def _failed(name: str, problem: str, said: list[str]) -> OmegaError:
 
 
 def _translated(name: str, error: Exception, said: list[str]) -> OmegaError:
-    import requests
     from docker.errors import APIError
 
     if isinstance(error, APIError):
@@ -282,7 +281,7 @@ def _translated(name: str, error: Exception, said: list[str]) -> OmegaError:
                 f"the image {name} is not built: {error.explanation}", hint="images.omegaml, build.base"
             )
         return _failed(name, str(error.explanation), said)
-    if isinstance(error, requests.exceptions.Timeout):
+    if "Timeout" in type(error).__name__:  # of requests, by which the SDK speaks
         return TimedOut(
             f"the Docker engine said nothing for too long while it built {name}", hint="--timeout SECONDS"
         )

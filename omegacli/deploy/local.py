@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
 from functools import cached_property, partial
 from pathlib import Path
 
 import yaml
 
 from omegacli.deploy import backup, checks, mongod, observe, processes, secrets, spec, supervisor, web
-from omegacli.deploy.base import Status, locked, make_dir, read_text, write_file
-from omegacli.deploy.spec import ACCOUNT, ClusterSpec
+from omegacli.deploy.base import Status, make_dir, read_text, write_file
+from omegacli.deploy.bootstrap import Bootstrap
+from omegacli.deploy.spec import ACCOUNT
 from omegacli.deploy.steps import Step
 from omegacli.deploy.supervisor import Service
 from omegaml import __version__, admin, config, diskfull
@@ -24,11 +23,8 @@ from omegaml.config import CLUSTER
 from omegaml.errors import (
     AuthFailed,
     Conflict,
-    Forbidden,
     NotFound,
     OmegaError,
-    PortInUse,
-    PreflightFailed,
     StorageFull,
     TimedOut,
     Unavailable,
@@ -38,55 +34,14 @@ TAIL = 30
 RUNNER = "runner"  # the account of role `worker`, by which the runner serves all others
 
 
-class Local:
-    """One local cluster. Use it in a `with` block: leaving it gives the lock back.
+class Local(Bootstrap):
+    """One local cluster."""
 
-    Args:
-        command: what the lock tells others about its holder.
-        config_file: where the client's context is written; the usual config.yml if not given.
-        timeout: seconds to wait for services.
-        warn: called with a sentence when something unusual was met and mended.
-    """
+    backup: Path | None = None
+    """Where `destroy` has put a copy."""
 
-    def __init__(
-        self,
-        cluster: ClusterSpec,
-        *,
-        command: str = "",
-        config_file: Path | None = None,
-        timeout: float = 60.0,
-        warn: Callable[[str], None] = lambda message: None,
-    ) -> None:
-        self.spec = cluster
-        self.layout = cluster.layout
-        self.command = command
-        self.config = config.ConfigFile(config_file)
-        self.timeout = timeout
-        self.warn = warn
-        self.backup: Path | None = None
-        self.is_first = False  # whether this run made the account with which people sign in
-        self._held = ExitStack()
-        self._holds = False
-        places = [self.layout.state, *self.layout.state.parents]
-        self._missing = [place for place in places if not os.path.lexists(place)]
-
-    def __enter__(self) -> Local:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        try:
-            if self._holds and self._missing and not self.layout.secrets.exists():
-                # refused before anything was made: the lock's folder, and those above it, are all there is
-                self._remove_lock()
-        finally:
-            self._held.close()
-
-    def _remove_lock(self) -> None:
-        """Remove what was made for the lock, while it is held: whoever waits for it starts anew."""
-        with suppress(OSError):
-            shutil.rmtree(self.layout.state)
-            for place in self._missing[1:]:
-                place.rmdir()
+    is_first = False
+    """Whether this run made the account with which people sign in."""
 
     # what is to be done
 
@@ -143,22 +98,13 @@ class Local:
 
     def known(self) -> None:
         """Raises: NotFound if no cluster was ever brought up in this root; Forbidden if it is not ours."""
-        stranger = checks.owner(self.layout)
-        if stranger and not os.access(self.layout.secrets, os.R_OK):
-            raise Forbidden(
-                f"the cluster in {self.layout.root} belongs to user {stranger}",
-                hint=f"be {stranger}, or choose another with --root",
-            )
+        self._must_be_ours()
         # lost secrets make it no less a cluster: it can still be stopped and removed
         signs = (self.layout.secrets, self.layout.mongodb_data, self.layout.services)
         if not any(sign.exists() for sign in signs):
             raise NotFound(
                 f"there is no cluster in {self.layout.root}", hint="omegacli cluster up --target local"
             )
-
-    @property
-    def backups(self) -> Path:
-        return (config.home() / "backups").absolute()
 
     # what is
 
@@ -232,38 +178,9 @@ class Local:
             Step("preflight", "check this machine; changes nothing", self._preflight, readonly=True),
         ]
 
-    def _lock(self) -> Step:
-        return Step("lock", "keep others from changing this cluster meanwhile", self._take_lock, always=True)
-
-    def _take_lock(self) -> bool:
-        problem = checks.check_root(self.spec)
-        if problem.status == "fail":  # the lock is the first thing written
-            raise PreflightFailed(problem.message, hint=problem.hint)
-        stale = self._held.enter_context(locked(self.layout, self.command))
-        self._holds = True
-        if stale:
-            self.warn(
-                f"took over the lock of process {stale.get('pid')} ({stale.get('command')}), which is gone"
-            )
-        return False
-
     def _preflight(self) -> bool:
-        found = checks.preflight(self.spec, self.config)
-        for check in found:
-            if check.status == "warn":
-                self.warn(check.message)
-        failed = [check for check in found if check.status == "fail"]
-        if failed:
-            kind = PortInUse if [check.id for check in failed] == ["local.port"] else PreflightFailed
-            raise kind(
-                "; ".join(check.message for check in failed),
-                hint="; ".join(check.hint for check in failed if check.hint) or None,
-                problems=[check._asdict() for check in failed],
-            )
+        self._must_pass(checks.preflight(self.spec, self.config))
         return False
-
-    def _secrets(self) -> bool:
-        return secrets.ensure(self.layout)
 
     def _render(self) -> bool:
         layout = self.layout

@@ -31,7 +31,11 @@ class Secrets:
         web_admin_password: with which `admin` signs in on the pages.
         web_secret_key: signs omegaweb's sessions and links.
         web_encryption_key: by which omegaweb keeps the accounts' passwords to MongoDB.
-    Those with a default came with omegaweb: a cluster that was made before has none until its next `up`.
+        mysql_password, mysql_root_password: of the database of omegaweb's accounts in containers.
+        broker_admin_password: of the user of RabbitMQ that makes the others.
+        broker_web_password, broker_worker_password: by which omegaweb and workers reach RabbitMQ.
+        worker_apikey: by which workers ask omegaweb whose tasks they carry out.
+    Those with a default came later: a cluster that was made before has none until its next `up`.
     """
 
     mongodb_root_password: str = field(repr=False)
@@ -41,6 +45,12 @@ class Secrets:
     web_admin_password: str = field(repr=False, default="")
     web_secret_key: str = field(repr=False, default="")
     web_encryption_key: str = field(repr=False, default="")
+    mysql_password: str = field(repr=False, default="")
+    mysql_root_password: str = field(repr=False, default="")
+    broker_admin_password: str = field(repr=False, default="")
+    broker_web_password: str = field(repr=False, default="")
+    broker_worker_password: str = field(repr=False, default="")
+    worker_apikey: str = field(repr=False, default="")
 
     def mask(self, text: str) -> str:
         """`text` with every secret in it replaced, also where it stands in a URL."""
@@ -60,6 +70,12 @@ def generate() -> Secrets:
         web_admin_password=_password(20),  # typed by people
         web_secret_key=_password(64),
         web_encryption_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        mysql_password=_password(),
+        mysql_root_password=_password(),
+        broker_admin_password=_password(),
+        broker_web_password=_password(),
+        broker_worker_password=_password(),
+        worker_apikey=apikey(),
     )
 
 

@@ -30,6 +30,8 @@ class Ports:
     mongodb: int = 27017
     web: int = 5000
     metrics: int = 0  # none
+    rabbitmq: int = 5672
+    address: str = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,33 @@ class Images:
 
 
 @dataclass(frozen=True)
+class Worker:
+    replicas: int = 1
+
+
+#: Memory of each service in containers in MiB, by the size of the cluster.
+_MEMORY = {
+    "small": {"mongodb": 1024, "mysql": 768, "rabbitmq": 512, "nginx": 128, "omegaml": 768, "worker": 2048},
+    "medium": {
+        "mongodb": 4096,
+        "mysql": 1024,
+        "rabbitmq": 1024,
+        "nginx": 256,
+        "omegaml": 1536,
+        "worker": 8192,
+    },
+    "large": {
+        "mongodb": 16384,
+        "mysql": 2048,
+        "rabbitmq": 2048,
+        "nginx": 512,
+        "omegaml": 3072,
+        "worker": 32768,
+    },
+}
+
+
+@dataclass(frozen=True)
 class Build:
     """How our image is built."""
 
@@ -91,17 +120,24 @@ class ClusterSpec:
     root: Path
     name: str = "default"
     target: str = "local"
+    size: str = "small"
+    host: str = "localhost"
     ports: Ports = field(default_factory=Ports)
     mongodb: Mongodb = field(default_factory=Mongodb)
     runner: Runner = field(default_factory=Runner)
     web: Web = field(default_factory=Web)
     mail: Mail = field(default_factory=Mail)
+    worker: Worker = field(default_factory=Worker)
     images: Images = field(default_factory=Images)
     build: Build = field(default_factory=Build)
 
     @property
     def layout(self) -> Layout:
         return Layout(self.root)
+
+    def memory(self, service: str) -> int:
+        """The most memory that a service may take in a container, in MiB."""
+        return _MEMORY[self.size][service]
 
     @property
     def mail_password_file(self) -> Path | None:
@@ -114,6 +150,8 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "ports.mongodb": (1, 65535),
     "ports.web": (1, 65535),
     "ports.metrics": (0, 65535),
+    "ports.rabbitmq": (1, 65535),
+    "worker.replicas": (0, 1000),
     "web.audit_days": (1, 36500),
     "web.proxies": (0, 10),
     "mail.port": (1, 65535),
@@ -304,6 +342,8 @@ def _convert(key: str, value: Any, kind: type) -> Any:
         _checked(converted)
     if key == "mail.tls" and converted not in ("starttls", "tls", "none"):
         raise InvalidInput(f"mail.tls must be starttls, tls or none, not {value!r}")
+    if key == "size" and converted not in _MEMORY:
+        raise InvalidInput(f"there is no size {converted!r}", hint="sizes: " + ", ".join(_MEMORY))
     if key == "target" and converted not in TARGETS:
         raise InvalidInput(f"there is no target {converted!r}", hint="targets: " + ", ".join(TARGETS))
     return converted

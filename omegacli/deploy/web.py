@@ -60,7 +60,7 @@ def configuration(spec: ClusterSpec, secrets: Secrets) -> str:
         "mongo_host": server,
         "url": url(spec),
         "own_account": ACCOUNT,
-        **_mail(spec),
+        **mail(spec),
     }
     if spec.ports.metrics:
         values["metrics_port"] = spec.ports.metrics
@@ -71,13 +71,13 @@ def configuration(spec: ClusterSpec, secrets: Secrets) -> str:
     return str(yaml.safe_dump(values, sort_keys=False, width=4096, allow_unicode=True))
 
 
-def _mail(spec: ClusterSpec) -> dict[str, Any]:
+def mail(spec: ClusterSpec) -> dict[str, Any]:
     """What web.yml says of mail: nothing where none is sent. The password stays in its own file."""
-    mail = spec.mail
-    if not mail.host:
+    given = spec.mail
+    if not given.host:
         return {}
-    values: dict[str, Any] = {"mail_host": mail.host, "mail_port": mail.port, "mail_tls": mail.tls}
-    values |= {"mail_from": mail.sender, "mail_user": mail.user}
+    values: dict[str, Any] = {"mail_host": given.host, "mail_port": given.port, "mail_tls": given.tls}
+    values |= {"mail_from": given.sender, "mail_user": given.user}
     if spec.mail_password_file:
         values["mail_password_file"] = str(spec.mail_password_file)
     return values

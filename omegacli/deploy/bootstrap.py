@@ -1,0 +1,114 @@
+"""What bringing up a cluster has in common, wherever it runs: its lock, its secrets, its client's context."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Self
+
+from omegacli.deploy import checks, secrets
+from omegacli.deploy.base import locked
+from omegacli.deploy.checks import Check
+from omegacli.deploy.spec import ClusterSpec
+from omegacli.deploy.steps import Step
+from omegaml import config
+from omegaml.errors import Forbidden, PortInUse, PreflightFailed
+
+
+class Bootstrap:
+    """One cluster. Use it in a `with` block: leaving it gives the lock back.
+
+    Args:
+        command: what the lock tells others about its holder.
+        config_file: where the client's context is written; the usual config.yml if not given.
+        timeout: seconds to wait for services.
+        warn: called with a sentence when something unusual was met and mended.
+    """
+
+    def __init__(
+        self,
+        cluster: ClusterSpec,
+        *,
+        command: str = "",
+        config_file: Path | None = None,
+        timeout: float = 60.0,
+        warn: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self.spec = cluster
+        self.layout = cluster.layout
+        self.command = command
+        self.config = config.ConfigFile(config_file)
+        self.timeout = timeout
+        self.warn = warn
+        self._held = ExitStack()
+        self._holds = False
+        places = [self.layout.state, *self.layout.state.parents]
+        self._missing = [place for place in places if not os.path.lexists(place)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            if self._holds and self._missing and not self.layout.secrets.exists():
+                # refused before anything was made: the lock's folder, and those above it, are all there is
+                self._remove_lock()
+        finally:
+            self._held.close()
+
+    @property
+    def backups(self) -> Path:
+        return (config.home() / "backups").absolute()
+
+    def _must_be_ours(self) -> None:
+        """Raises: Forbidden where the cluster is somebody else's."""
+        stranger = checks.owner(self.layout)
+        if stranger and not os.access(self.layout.secrets, os.R_OK):
+            raise Forbidden(
+                f"the cluster in {self.layout.root} belongs to user {stranger}",
+                hint=f"be {stranger}, or choose another with --root",
+            )
+
+    # steps
+
+    def _lock(self) -> Step:
+        return Step("lock", "keep others from changing this cluster meanwhile", self._take_lock, always=True)
+
+    def _take_lock(self) -> bool:
+        problem = checks.check_root(self.spec)
+        if problem.status == "fail":  # the lock is the first thing written
+            raise PreflightFailed(problem.message, hint=problem.hint)
+        stale = self._held.enter_context(locked(self.layout, self.command))
+        self._holds = True
+        if stale:
+            self.warn(
+                f"took over the lock of process {stale.get('pid')} ({stale.get('command')}), which is gone"
+            )
+        return False
+
+    def _remove_lock(self) -> None:
+        """Remove what was made for the lock, while it is held: whoever waits for it starts anew."""
+        with suppress(OSError):
+            shutil.rmtree(self.layout.state)
+            for place in self._missing[1:]:
+                place.rmdir()
+
+    def _must_pass(self, found: list[Check]) -> None:
+        """Raise PreflightFailed, or PortInUse where that is all, with every problem; warn of the rest."""
+        for check in found:
+            if check.status == "warn":
+                self.warn(check.message)
+        failed = [check for check in found if check.status == "fail"]
+        if failed:
+            kind = PortInUse if [check.id for check in failed] == ["local.port"] else PreflightFailed
+            raise kind(
+                "; ".join(check.message for check in failed),
+                hint="; ".join(check.hint for check in failed if check.hint) or None,
+                problems=[check._asdict() for check in failed],
+            )
+
+    def _secrets(self) -> bool:
+        return secrets.ensure(self.layout)
