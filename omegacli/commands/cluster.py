@@ -12,6 +12,7 @@ from omegacli import console
 from omegaml.errors import InvalidInput, NotFound, OmegaError
 
 if TYPE_CHECKING:
+    from omegacli.deploy.compose import Compose
     from omegacli.deploy.images import Image
     from omegacli.deploy.local import Local
     from omegacli.deploy.spec import ClusterSpec
@@ -21,7 +22,9 @@ app = typer.Typer()
 image = typer.Typer(help="The images of a cluster in containers.", no_args_is_help=True)
 app.add_typer(image, name="image")
 
-Target = Annotated[str | None, typer.Option(help="Where the platform runs: local.", metavar="TARGET")]
+Target = Annotated[
+    str | None, typer.Option(help="Where the platform runs: local or compose.", metavar="TARGET")
+]
 Name = Annotated[str | None, typer.Option(help="Name of the cluster and of its context.", metavar="NAME")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A value of omega.yml.", metavar="KEY=VALUE")]
 From = Annotated[str | None, typer.Option("--from", help="Begin at this step.", metavar="STEP")]
@@ -45,7 +48,7 @@ def up(target: Target = None, name: Name = None, set: Set = None, from_: From = 
             console.say(_how_to_sign_in(cluster))
 
 
-def _how_to_sign_in(cluster: Local) -> str:
+def _how_to_sign_in(cluster: Local | Compose) -> str:
     """Where the pages are; once, on the terminal of whoever made the account, also its password."""
     if not cluster.is_first:
         return f"pages: {cluster.web_url}"
@@ -100,10 +103,12 @@ def destroy(
             console.show("cluster.destroy", data)
 
 
-def _question(cluster: Local, volumes: bool, no_backup: bool) -> str:
+def _question(cluster: Local | Compose, volumes: bool, no_backup: bool) -> str:
     what = f"Remove cluster {cluster.spec.name!r} in {cluster.layout.root}"
     if not volumes:
         return f"{what}, but not its data?"
+    if cluster.spec.target == "compose":
+        return f"{what} and ALL ITS DATA, without a backup?"
     from omegacli.deploy import backup
 
     size = console.human_bytes(backup.size(cluster.layout))
@@ -198,12 +203,14 @@ def _cluster(
     name: str | None,
     values: list[str] | None = None,
     choose: bool = False,
-) -> Local:
+) -> Local | Compose:
     """The cluster that the flags, the environment and the current context point at."""
+    from omegacli.deploy.compose import Compose
     from omegacli.deploy.local import Local
 
     cluster, path = _spec(target, name, values, choose)
-    return Local(
+    kind: type[Local | Compose] = Compose if cluster.target == "compose" else Local
+    return kind(
         cluster,
         command=f"omegacli cluster {command}",
         config_file=path,
@@ -265,7 +272,7 @@ def _event(step: str, status: str, **fields: Any) -> None:
     console.say(f"{step:<10}  {word:<7}  {fields.get('title', '')}{took}".rstrip())
 
 
-def _report(cluster: Local, schema: str, answer: bool = True) -> None:
+def _report(cluster: Local | Compose, schema: str, answer: bool = True) -> None:
     """Show the state; with `answer` the exit code says whether all is well."""
     from dataclasses import asdict
 

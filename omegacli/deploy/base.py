@@ -56,6 +56,10 @@ class Layout:
         return self.state / "lock"
 
     @property
+    def compose(self) -> Path:
+        return self.build / "compose.yml"
+
+    @property
     def mongod_conf(self) -> Path:
         return self.build / "mongod.conf"
 

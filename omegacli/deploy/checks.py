@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import re
 import shutil
 import socket
 import stat
+import subprocess
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -66,6 +69,81 @@ def preflight(spec: ClusterSpec, client: config.ConfigFile) -> list[Check]:
         check_data(spec),
         check_context(spec, client),
     ]
+
+
+def containers(spec: ClusterSpec, client: config.ConfigFile) -> list[Check]:
+    """The checks that must hold before a cluster in containers is started."""
+    return [
+        check_root(spec),
+        check_engine(),
+        check_published(spec),
+        check_mail(spec),
+        check_context(spec, client),
+    ]
+
+
+def check_engine() -> Check:
+    """A Docker engine answers, and `docker compose` is there and new enough for `start_interval`."""
+    from omegacli.deploy import images
+
+    try:
+        with images.engine(30) as engine:
+            version = str(engine.version()["Version"])
+    except OmegaError as error:
+        return Check("compose.engine", "fail", error.message, error.hint)
+    if _numbers(version) < (25, 0):
+        return Check("compose.engine", "fail", f"the Docker engine is {version}", "25.0 or newer is needed")
+    try:
+        argv = ["docker", "compose", "version", "--short"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check(
+            "compose.engine", "fail", f"there is no `docker compose`: {error}", "install Docker Compose 2"
+        )
+    if done.returncode:
+        return Check("compose.engine", "fail", "there is no `docker compose`", "install Docker Compose 2")
+    compose = done.stdout.strip()
+    if _numbers(compose) < (2, 20):
+        return Check("compose.engine", "fail", f"Docker Compose is {compose}", "2.20 or newer is needed")
+    return Check("compose.engine", "ok", f"Docker engine {version}, Compose {compose}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+
+
+def check_published(spec: ClusterSpec) -> Check:
+    """What nginx shall publish must be free, unless it is this cluster's own."""
+    from omegacli.deploy import images, render
+
+    ports = {"web": spec.ports.web, "mongodb": spec.ports.mongodb, "rabbitmq": spec.ports.rabbitmq}
+    taken = [name for name, port in ports.items() if not _is_free(spec.ports.address, port)]
+    if taken:
+        with suppress(OmegaError), images.engine(30) as engine:
+            query = {"label": [f"com.docker.compose.project={render.project(spec)}"]}
+            bound = {
+                int(one["HostPort"])
+                for container in engine.containers.list(filters=query, ignore_removed=True)
+                for found in container.ports.values()
+                for one in found or ()
+            }
+            taken = [name for name in taken if ports[name] not in bound]
+    if taken:
+        said = ", ".join(f"port {ports[name]} ({name})" for name in taken)
+        return Check("local.port", "fail", f"taken by another: {said}", f"--set ports.{taken[0]}=NUMBER")
+    return Check(
+        "local.port", "ok", f"ports {', '.join(str(port) for port in ports.values())} are free or ours"
+    )
+
+
+def _is_free(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+            return True
+        except OSError:
+            return False
 
 
 def check_root(spec: ClusterSpec) -> Check:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from omegacli.deploy.paths import template
 from omegacli.deploy.spec import ClusterSpec
 from omegaml import __version__
-from omegaml.errors import InvalidInput, NotFound, OmegaError, TimedOut, Unavailable
+from omegaml.errors import InvalidInput, NotFound, OmegaError, PreflightFailed, TimedOut, Unavailable
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -122,6 +122,22 @@ def listed(spec: ClusterSpec) -> list[Image]:
             except ImageNotFound:
                 found.append(Image(service, name))
     return found
+
+
+def pull(image: Image) -> None:
+    """Pull an image.
+
+    Raises: PreflightFailed naming it and the setting where it is not to be had; as `engine`.
+    """
+    with engine() as client:
+        try:
+            client.images.pull(image.name)
+        except Exception as error:
+            said = str(getattr(error, "explanation", "") or error)
+            raise PreflightFailed(
+                f"the image {image.name} is not to be had: {said}",
+                hint=f"name another: --set images.{image.service}=..., or a registry: images.prefix",
+            ) from error
 
 
 def build(spec: ClusterSpec, tell: Callable[[str], None], no_cache: bool = False) -> Image:

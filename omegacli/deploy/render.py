@@ -107,6 +107,11 @@ def write(spec: ClusterSpec, files: dict[str, str]) -> bool:
     return changed
 
 
+def url(spec: ClusterSpec) -> str:
+    """Where people open the platform."""
+    return f"http://{spec.host}:{spec.ports.web}"
+
+
 def project(spec: ClusterSpec) -> str:
     """The name under which the engine knows the cluster's containers, networks and volumes."""
     return f"omegaml-{spec.name.lower()}"
@@ -184,7 +189,7 @@ def _web(spec: ClusterSpec, secrets: Secrets) -> str:
         "broker_server": f"amqp://rabbitmq:{BROKER}",
         "broker_url": f"amqp://{spec.host}:{spec.ports.rabbitmq}",
         "web_broker_url_file": "/run/secrets/broker_web",
-        "url": f"http://{spec.host}:{spec.ports.web}",
+        "url": url(spec),
         "hosts": ["omegaml"],
         "own_account": ACCOUNT,
         "proxies": spec.web.proxies + 1,

@@ -21,7 +21,7 @@ from omegaml import config
 from omegaml.config import CLUSTER
 from omegaml.errors import ConfigInvalid, Forbidden, InvalidInput, NotFound
 
-TARGETS = ("local",)
+TARGETS = ("local", "compose")
 ACCOUNT = "admin"  # the first account of every cluster
 
 

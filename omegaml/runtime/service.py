@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -51,6 +52,9 @@ class Service:
 
     longest_pause = 0.1
     """Seconds between looks for tasks at most, for up to ten accounts."""
+
+    alive_file: Path | None = None
+    """Touched every few seconds while it goes about its work: by its age others see that it is well."""
 
     def __init__(
         self,
@@ -221,6 +225,9 @@ class Service:
         blind_until = 0.0
         left: list[Account] = []
         while not self._gone.is_set():
+            if self.alive_file is not None:
+                with suppress(OSError):
+                    self.alive_file.touch()
             began, heard = time.monotonic(), list[Account]()
             for account in self.accounts.all():
                 try:

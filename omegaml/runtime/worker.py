@@ -333,13 +333,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--label", action="append", help="of the tasks it takes; default")
     parser.add_argument("--concurrency", type=int, help="tasks at a time; 2 and one per processor at least")
     parser.add_argument("--drain", type=float, default=DRAIN, help="seconds to finish tasks in after SIGTERM")
+    parser.add_argument("--alive-file", type=Path, help="touched every few seconds, while it can work")
     add_options(parser)
     options = parser.parse_args(argv)
     logging.getLogger("celery").setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     try:
         settings, limits = read_config(options.config), from_options(options)
-        return serve(settings, options.label, options.concurrency, options.drain, limits)
+        return serve(settings, options.label, options.concurrency, options.drain, limits, options.alive_file)
     except OmegaError as error:
         log.error("%s", error)
         return error.exit_code
@@ -351,6 +352,7 @@ def serve(
     concurrency: int | None = None,
     drain: float = DRAIN,
     limits: Limits | None = None,
+    alive_file: Path | None = None,
 ) -> int:
     """Be a worker with these settings until SIGTERM or SIGINT; return the exit code.
 
@@ -362,6 +364,7 @@ def serve(
     known = [check_label(label) for label in labels or (DEFAULT,)]
     slots = max(1, concurrency or usual_slots(accounts))
     worker = Worker(accounts, str(settings["OMEGA_BROKER"]), slots, known, limits)
+    worker.alive_file = alive_file
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     # as in the runner: signals are handled by a thread that holds no lock
