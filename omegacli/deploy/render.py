@@ -61,8 +61,8 @@ def configuration(spec: ClusterSpec) -> dict[str, str]:
 def secret_files(spec: ClusterSpec, secrets: Secrets) -> dict[str, str]:
     """Return what each service, and no other, gets to know."""
     broker = f"rabbitmq:{BROKER}"
-    as_web = f"amqp://omega-web:{secrets.broker_web_password}@{broker}"
-    as_worker = f"amqp://omega-worker:{secrets.broker_worker_password}@{broker}"
+    as_web = f"amqp://{_login('omega-web', secrets.broker_web_password)}@{broker}"
+    as_worker = f"amqp://{_login('omega-worker', secrets.broker_worker_password)}@{broker}"
     worker = {
         "OMEGA_RESTAPI_URL": f"http://omegaml:{WEB}",
         "OMEGA_USERID": WORKER_ACCOUNT,
@@ -177,11 +177,11 @@ def _gunicorn() -> str:
 
 def _web(spec: ClusterSpec, secrets: Secrets) -> str:
     server = f"mongodb:{MONGODB}"
-    administrator = f"{BROKER_ADMINISTRATOR}:{secrets.broker_admin_password}"
+    administrator = _login(BROKER_ADMINISTRATOR, secrets.broker_admin_password)
     values = {
         "secret_key": secrets.web_secret_key,
         "encryption_keys": [secrets.web_encryption_key],
-        "database": f"mysql://omegaml:{quote(secrets.mysql_password, safe='')}@mysql:{MYSQL}/omegaml",
+        "database": f"mysql://{_login('omegaml', secrets.mysql_password)}@mysql:{MYSQL}/omegaml",
         "mongo_url": admin.provision_url(server, secrets.mongodb_provision_password),
         "mongo_server": server,
         "mongo_host": f"{spec.host}:{spec.ports.mongodb}",
@@ -196,6 +196,10 @@ def _web(spec: ClusterSpec, secrets: Secrets) -> str:
         **web.mail(spec),
     }
     return _yaml(values)
+
+
+def _login(name: str, password: str) -> str:
+    return f"{name}:{quote(password, safe='')}"
 
 
 def _definitions(secrets: Secrets) -> str:
