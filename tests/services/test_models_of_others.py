@@ -23,9 +23,10 @@ from omegaml.backends.base import Blob
 from omegaml.errors import Corrupt, NotStorable, Untrusted
 from omegaml.omega import Omega
 from tests.services.command_line import Cli
-from tests.services.web_platform import Person, WebPlatform
-from tests.services.web_runner import WebRunner
+from tests.services.web_platform import Person
+from tests.services.web_runner import WebRunner, runner
 
+__all__ = ["runner"]
 pytestmark = pytest.mark.once
 
 SHOPS = pd.DataFrame({"size": range(60), "town": ["Bern", "Basel", "Zug"] * 20})
@@ -152,13 +153,6 @@ def test_a_skops_file_that_is_refused_is_not_stored(cli: Cli) -> None:
 
 
 # --- REST
-
-
-@pytest.fixture(scope="module")
-def runner(web: WebPlatform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebRunner]:
-    running = WebRunner(web, tmp_path_factory.mktemp("runner"))
-    yield running
-    assert running.stop() == 0
 
 
 def test_a_file_of_skops_is_stored_by_rest_and_asked(ann: Person, runner: WebRunner, model: Pipeline) -> None:

@@ -16,10 +16,11 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from omegaml import config
 from omegaml.errors import AuthFailed, Forbidden, InvalidInput, NotFound, Unavailable
 from omegaml.omega import Omega
-from tests.services.web_platform import Person, WebPlatform
-from tests.services.web_runner import WebRunner
+from tests.services.web_platform import Person
+from tests.services.web_runner import WebRunner, runner
 from tests.unit.equality import assert_same
 
+__all__ = ["runner"]
 pytestmark = pytest.mark.once
 
 
@@ -279,13 +280,6 @@ def test_what_is_not_shared_by_rest_is_refused_with_a_sentence(
 
 
 # --- models
-
-
-@pytest.fixture(scope="module")
-def runner(web: WebPlatform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebRunner]:
-    running = WebRunner(web, tmp_path_factory.mktemp("runner"))
-    yield running
-    assert running.stop() == 0
 
 
 class Looker:

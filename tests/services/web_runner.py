@@ -73,7 +73,8 @@ class WebRunner:
 
 @pytest.fixture(scope="module")
 def runner(web: WebPlatform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebRunner]:
-    """A runner that serves everybody."""
+    """A runner that serves everybody who comes from now on."""
+    web.dismiss()
     running = WebRunner(web, tmp_path_factory.mktemp("runner"))
     yield running
     assert running.stop() == 0
