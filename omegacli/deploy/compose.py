@@ -313,7 +313,13 @@ class Compose(Bootstrap):
     def _started(self, services: Sequence[str]) -> bool:
         """Have services made or made anew where they differ from compose.yml, and started."""
         before = self._ids()
-        self._compose("up", "--detach", "--no-build", "--pull", "never", "--no-deps", *services)
+        up = ("up", "--detach", "--no-build", "--pull", "never", "--no-deps")
+        self._compose(*up, *services)
+        failed = [
+            one.name for one in self.status().services if one.name in services and one.state == "failed"
+        ]
+        if failed:  # what kept them from working may be gone: they begin anew, and at once
+            self._compose(*up, "--force-recreate", *failed)
         return self._ids() != before
 
     def _changed(self, *words: str) -> bool:
@@ -374,9 +380,10 @@ class Compose(Bootstrap):
             if not bad:
                 return
             failed = [state for state in bad if state.state == "failed"]
+            bad = failed or bad
             if failed or time.monotonic() > deadline:
                 self._tell(bad)
-                names = ", ".join(f"{state.name} ({state.message or state.state})" for state in failed or bad)
+                names = ", ".join(f"{state.name} ({state.message or state.state})" for state in bad)
                 kind = Unavailable if failed else TimedOut
                 problem = (
                     f"not working: {names}" if failed else f"after {self.timeout:g} s not working: {names}"

@@ -161,7 +161,8 @@ def _rabbitmq(spec: ClusterSpec) -> Container:
             Mount("rabbitmq/enabled_plugins", "/etc/rabbitmq/enabled_plugins"),
             *_secrets("rabbitmq", "definitions.json"),
         ),
-        volumes={"rabbitmq": "/var/lib/rabbitmq"},
+        # what is said before the broker itself speaks goes into files, whose folder is not everybody's
+        volumes={"rabbitmq": "/var/lib/rabbitmq", "rabbitmq-log": "/var/log/rabbitmq"},
         # the name under which it keeps what it has
         environment={"RABBITMQ_NODENAME": "rabbit@rabbitmq"},
         listens=(BROKER, BROKER_ADMIN),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -12,11 +13,11 @@ import yaml
 
 from omegacli.deploy import containers, web
 from omegacli.deploy.base import make_dir, read_text, write_file
-from omegacli.deploy.containers import BROKER, BROKER_ADMIN, MONGODB, MYSQL, WEB
+from omegacli.deploy.containers import BROKER, BROKER_ADMIN, MONGODB, MYSQL, WEB, Container
 from omegacli.deploy.paths import template
 from omegacli.deploy.secrets import Secrets
 from omegacli.deploy.spec import ACCOUNT, ClusterSpec
-from omegaml import __version__, admin
+from omegaml import __version__, admin, config
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -39,10 +40,25 @@ def compose(spec: ClusterSpec, secrets: Secrets) -> dict[str, str]:
         "project": project(spec),
         "build": str(spec.layout.build),
         "containers": described,
+        "digests": {one.name: _digest(one, files, secrets) for one in described},
         "networks": sorted({network for one in described for network in one.networks}),
         "volumes": sorted({volume for one in described for volume in one.volumes}),
     }
     return files | {"compose.yml": _rendered("compose/compose.yml.j2", about)}
+
+
+def _digest(one: Container, files: dict[str, str], secrets: Secrets) -> str:
+    """What is another one when a file that a container sees is, so that it is made anew then.
+
+    It tells nothing of what is in them: it depends on a secret as well.
+    """
+    seen = [f"{mount.path}\0{text}" for mount in one.mounts for text in _seen(mount.source, files)]
+    key = secrets.mongodb_keyfile.encode()
+    return hmac.new(key, "\0".join(seen).encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def _seen(source: str, files: dict[str, str]) -> list[str]:
+    return [text for name, text in files.items() if name == source or name.startswith(f"{source}/")]
 
 
 def configuration(spec: ClusterSpec) -> dict[str, str]:
@@ -60,9 +76,8 @@ def configuration(spec: ClusterSpec) -> dict[str, str]:
 
 def secret_files(spec: ClusterSpec, secrets: Secrets) -> dict[str, str]:
     """Return what each service, and no other, gets to know."""
-    broker = f"rabbitmq:{BROKER}"
-    as_web = f"amqp://{_login('omega-web', secrets.broker_web_password)}@{broker}"
-    as_worker = f"amqp://{_login('omega-worker', secrets.broker_worker_password)}@{broker}"
+    as_web = _broker_url("omega-web", secrets.broker_web_password)
+    as_worker = _broker_url("omega-worker", secrets.broker_worker_password)
     worker = {
         "OMEGA_RESTAPI_URL": f"http://omegaml:{WEB}",
         "OMEGA_USERID": WORKER_ACCOUNT,
@@ -196,6 +211,10 @@ def _web(spec: ClusterSpec, secrets: Secrets) -> str:
         **web.mail(spec),
     }
     return _yaml(values)
+
+
+def _broker_url(name: str, password: str) -> str:
+    return config.check_broker(f"amqp://{_login(name, password)}@rabbitmq:{BROKER}")
 
 
 def _login(name: str, password: str) -> str:
