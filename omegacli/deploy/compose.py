@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from omegacli.deploy import checks, containers, images, render, secrets, spec
 from omegacli.deploy.base import ServiceState, Status, make_dir, read_text, write_file
 from omegacli.deploy.bootstrap import Bootstrap
@@ -20,17 +22,20 @@ from omegaml import config
 from omegaml.config import CLUSTER
 from omegaml.errors import (
     NotFound,
+    OmegaError,
     PreflightFailed,
     TimedOut,
     Unavailable,
 )
 
 if TYPE_CHECKING:
+    from docker import DockerClient
     from docker.models.containers import Container as Running
 
 TAIL = 30
 _LONGEST = 600.0  # seconds that a command inside a container may take
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+_CONFIGURATION = "org.omegaml.configuration"
 
 
 class Compose(Bootstrap):
@@ -133,14 +138,18 @@ class Compose(Bootstrap):
         self.known()
         with images.engine(30) as client:
             found: dict[str, list[Running]] = {}
-            query = {"label": f"{_PROJECT}={render.project(self.spec)}"}
-            for one in client.containers.list(all=True, filters=query, ignore_removed=True):
-                if one.labels.get("com.docker.compose.oneoff") != "True":
-                    found.setdefault(one.labels[_SERVICE], []).append(one)
+            for one in self._containers(client):
+                found.setdefault(one.labels[_SERVICE], []).append(one)
             states = [_state(one, found.get(one.name, [])) for one in self.described if one.replicas]
         running = [state.state == "running" for state in states]
         some = any(found.values()) and any(state.state != "stopped" for state in states)
         return Status("ok" if all(running) else "degraded" if some else "down", states)
+
+    def _containers(self, client: DockerClient) -> list[Running]:
+        """The containers of its services, without those in which a command is run."""
+        query = {"label": f"{_PROJECT}={render.project(self.spec)}"}
+        found = client.containers.list(all=True, filters=query, ignore_removed=True)
+        return [one for one in found if one.labels.get("com.docker.compose.oneoff") != "True"]
 
     def wait(self) -> Status:
         """Wait until the status is ok. Raises: TimedOut naming what is not running."""
@@ -211,7 +220,34 @@ class Compose(Bootstrap):
         self._until([one.name for one in self._data])
         return False
 
+    @cached_property
+    def _is_set_up(self) -> bool:
+        """Whether omegaweb runs as described and serves the account, so that its set-up need not be repeated.
+
+        Each command of that takes two seconds.
+        """
+        from omegaml import rest
+
+        wanted = yaml.safe_load(read_text(self.layout.compose))["services"]["omegaml"]["labels"][
+            _CONFIGURATION
+        ]
+        with images.engine(30) as client:
+            found = [one for one in self._containers(client) if one.labels[_SERVICE] == "omegaml"]
+            image = client.images.get(images.names(self.spec)["omegaml"]).id
+            if not found or any(
+                (one.labels.get(_CONFIGURATION), one.attrs["Image"], one.status) != (wanted, image, "running")
+                for one in found
+            ):
+                return False
+        try:
+            key = read_text(self.layout.apikey(ACCOUNT)).strip()
+            return bool(rest.fetch_config(self.web_url, ACCOUNT, key, 5.0))
+        except (OSError, OmegaError):
+            return False
+
     def _mongoinit(self) -> bool:
+        if self._is_set_up:
+            return False
         given = read_text(template("mongodb/mongoinit.js"))
         said = self._compose("exec", "-T", "mongodb", "mongosh", "--quiet", "--norc", given=given)
         if '"ok":1' in said:
@@ -223,18 +259,23 @@ class Compose(Bootstrap):
         )
 
     def _broker(self) -> bool:
+        if self._is_set_up:
+            return False
         files = ("--web-file", "/run/secrets/broker_web", "--worker-file", "/run/secrets/broker_worker")
         self._manage("createbroker", *files)
         return False
 
     def _migrate(self) -> bool:
-        return "Applying" in self._manage("migrate", "--no-input")
+        return not self._is_set_up and "Applying" in self._manage("migrate", "--no-input")
 
     def _loaddata(self) -> bool:
-        return "Installed" in self._manage("loaddata", "landingpage.json", "--if-absent")
+        loaddata = ("loaddata", "landingpage.json", "--if-absent")
+        return not self._is_set_up and "Installed" in self._manage(*loaddata)
 
     def _superuser(self) -> bool:
         """Let `admin` sign in, give it a key and its database, and workers their account."""
+        if self._is_set_up:
+            return False
         made = secrets.load(self.layout)
         file = self.layout.apikey(ACCOUNT)
         self.is_first = not file.exists()
