@@ -169,10 +169,7 @@ def build_image(name: Name = None, set: Set = None, no_cache: NoCache = False) -
 
         def tell(line: str) -> None:
             bar.advance(1)
-            if console.options.json:
-                console.event("image.build", "line", line=line)
-            elif console.options.verbose or line.startswith("Step "):
-                console.say(line)
+            _tell(line)
 
         try:
             made = images.build(cluster, tell, no_cache)
@@ -191,6 +188,14 @@ def list_images(name: Name = None, set: Set = None) -> None:
     cluster, _ = _spec(None, name, set)
     found = [_of_image(one) for one in images.listed(cluster)]
     console.show("cluster.image.list", found, columns=["service", "image", "id", "size"])
+
+
+def _tell(line: str) -> None:
+    """Show what a build or a pull says: all of it as data and with -v, else where it has got to."""
+    if console.options.json:
+        console.event("images", "line", line=line)
+    elif console.options.verbose or line.startswith(("Step ", "pulling ")):
+        console.say(f"  {line}")
 
 
 def _of_image(one: Image) -> dict[str, Any]:
@@ -216,6 +221,7 @@ def _cluster(
         config_file=path,
         timeout=60.0 if console.options.timeout is None else console.options.timeout,
         warn=console.warn,
+        tell=_tell,
     )
 
 

@@ -26,6 +26,7 @@ class Bootstrap:
         config_file: where the client's context is written; the usual config.yml if not given.
         timeout: seconds to wait for services.
         warn: called with a sentence when something unusual was met and mended.
+        tell: called with a line of what a step that takes long is doing.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Bootstrap:
         config_file: Path | None = None,
         timeout: float = 60.0,
         warn: Callable[[str], None] = lambda message: None,
+        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.spec = cluster
         self.layout = cluster.layout
@@ -43,6 +45,7 @@ class Bootstrap:
         self.config = config.ConfigFile(config_file)
         self.timeout = timeout
         self.warn = warn
+        self.tell = tell
         self._held = ExitStack()
         self._holds = False
         places = [self.layout.state, *self.layout.state.parents]

@@ -206,11 +206,19 @@ class Compose(Bootstrap):
 
     def _images(self) -> bool:
         missing = [one for one in images.listed(self.spec) if not one.is_there]
+        refused: list[PreflightFailed] = []
         for one in missing:
             if one.service != "omegaml":
-                images.pull(one)
+                self.tell(f"pulling {one.name}")
+                try:
+                    images.pull(one)
+                except PreflightFailed as error:
+                    refused.append(error)
+        if refused:
+            hints = [error.hint for error in refused if error.hint]
+            raise PreflightFailed("; ".join(error.message for error in refused), hint="; ".join(hints))
         if any(one.service == "omegaml" for one in missing):
-            images.build(self.spec, lambda line: None)
+            images.build(self.spec, self.tell)
         return bool(missing)
 
     def _start_data(self) -> bool:

@@ -195,6 +195,8 @@ def test_what_is_wrong_is_said_before_anything_is_changed(team: Team, tmp_path: 
     assert error["code"] == "PORT_IN_USE" and str(team.ports["web"]) in error["message"]
     assert not other.root.exists()
     other.ports = {name: free_port() for name in team.ports}
-    error = other.up("--set", "images.mongodb=nobody/has-this:1", code=9)["error"]
-    assert "nobody/has-this:1" in error["message"] and "images.mongodb" in error["hint"]
+    wrong = ("--set", "images.mongodb=nobody/has-this:1", "--set", "images.nginx=nobody/has-that:2")
+    error = other.up(*wrong, code=9)["error"]
+    for image, key in (("nobody/has-this:1", "images.mongodb"), ("nobody/has-that:2", "images.nginx")):
+        assert image in error["message"] and key in error["hint"]
     other.type("cluster", "destroy", "--volumes", "--no-backup", "--yes", "--name", other.name)
