@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import socket
 import stat
 import time
@@ -198,6 +199,17 @@ def _refused(path: Path, error: OSError) -> Unavailable:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(f"the disk is full: {path} was not written", hint="free space, then try again")
     return Unavailable(f"cannot write {path}: {error.strerror}", hint="check the disk and the rights")
+
+
+def remove(path: Path) -> bool:
+    """Remove a file, or a folder with all in it; False if there is none. Raises: Unavailable."""
+    if not path.exists():
+        return False
+    try:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except OSError as error:
+        raise Unavailable(f"cannot remove {path}: {error.strerror}", hint="check the rights") from error
+    return True
 
 
 def now() -> str:

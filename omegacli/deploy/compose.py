@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from omegacli.deploy import checks, containers, images, render, secrets, spec
-from omegacli.deploy.base import ServiceState, Status, make_dir, read_text, write_file
+from omegacli.deploy.base import ServiceState, Status, make_dir, read_text, remove, write_file
 from omegacli.deploy.bootstrap import Bootstrap
 from omegacli.deploy.containers import Container
 from omegacli.deploy.paths import template
@@ -353,9 +353,9 @@ class Compose(Bootstrap):
 
     def _remove_data(self) -> bool:
         self._compose("down", "--volumes", "--remove-orphans")
-        for name in ("secrets",):
-            getattr(self.layout, name).unlink(missing_ok=True)
-        return True
+        # what opens the data goes last: until then the command can be given again
+        layout = self.layout
+        return any([remove(path) for path in (layout.data, layout.build, layout.secrets, layout.spec)])
 
     # by the engine
 

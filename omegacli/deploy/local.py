@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from omegacli.deploy import backup, checks, mongod, observe, processes, secrets, spec, supervisor, web
-from omegacli.deploy.base import Status, make_dir, read_text, write_file
+from omegacli.deploy.base import Status, make_dir, read_text, remove, write_file
 from omegacli.deploy.bootstrap import Bootstrap
 from omegacli.deploy.spec import ACCOUNT
 from omegacli.deploy.steps import Step
@@ -443,7 +442,7 @@ class Local(Bootstrap):
         return stopped
 
     def _clean(self) -> bool:
-        return _remove(self.layout.build)
+        return remove(self.layout.build)
 
     def _remove_context(self) -> bool:
         context = self.config.contexts().get(self.spec.name)
@@ -462,14 +461,14 @@ class Local(Bootstrap):
     def _remove_data(self) -> bool:
         self._must_be_down("removed")
         # what opens the data goes last: until then the command can be given again
-        return any([_remove(path) for path in (self.layout.data, self.layout.secrets, self.layout.spec)])
+        return any([remove(path) for path in (self.layout.data, self.layout.secrets, self.layout.spec)])
 
     def _must_be_down(self, done: str) -> None:
         if self._alive():
             raise Conflict(f"services still run; data was not {done}", hint="omegacli cluster stop")
 
     def _remove_state(self, volumes: bool) -> bool:
-        removed = _remove(self.layout.logs)
+        removed = remove(self.layout.logs)
         self._missing = [self.layout.state, *([self.layout.root] if volumes else [])]
         self._remove_lock()
         return removed
@@ -509,13 +508,3 @@ class Local(Bootstrap):
             )
         problem += mask(observe.reason(self.layout, name))
         return Unavailable(problem, hint=f"omegacli cluster logs {name}", logs=tails)
-
-
-def _remove(path: Path) -> bool:
-    if not path.exists():
-        return False
-    try:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    except OSError as error:
-        raise Unavailable(f"cannot remove {path}: {error.strerror}", hint="check the rights") from error
-    return True

@@ -199,4 +199,5 @@ def test_what_is_wrong_is_said_before_anything_is_changed(team: Team, tmp_path: 
     error = other.up(*wrong, code=9)["error"]
     for image, key in (("nobody/has-this:1", "images.mongodb"), ("nobody/has-that:2", "images.nginx")):
         assert image in error["message"] and key in error["hint"]
-    other.type("cluster", "destroy", "--volumes", "--no-backup", "--yes", "--name", other.name)
+    other.cluster("destroy", "--volumes", "--no-backup", "--yes")
+    assert not [path for path in other.root.rglob("*") if path.is_file() and path.parent.name != "state"]
