@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from omegacli.deploy import checks, secrets
 from omegacli.deploy.base import locked
@@ -15,10 +17,14 @@ from omegacli.deploy.checks import Check
 from omegacli.deploy.spec import ClusterSpec
 from omegacli.deploy.steps import Step
 from omegaml import config
-from omegaml.errors import Forbidden, PortInUse, PreflightFailed
+from omegaml.config import CLUSTER
+from omegaml.errors import Forbidden, PortInUse, PreflightFailed, Unavailable
+
+if TYPE_CHECKING:
+    from omegaml.omega import Omega
 
 
-class Bootstrap:
+class Bootstrap(ABC):
     """One cluster. Use it in a `with` block: leaving it gives the lock back.
 
     Args:
@@ -28,6 +34,12 @@ class Bootstrap:
         warn: called with a sentence when something unusual was met and mended.
         tell: called with a line of what a step that takes long is doing.
     """
+
+    backup: Path | None = None
+    """Where `destroy` has put a copy."""
+
+    is_first = False
+    """Whether this run made the account with which people sign in."""
 
     def __init__(
         self,
@@ -62,9 +74,34 @@ class Bootstrap:
         finally:
             self._held.close()
 
+    # what is to be done
+
+    @abstractmethod
+    def up(self) -> list[Step]:
+        """From nothing, or from any state, to a running platform with an account and a context."""
+
+    def start(self) -> list[Step]:
+        """Start again what `stop` or `down` stopped. Raises: NotFound if there is no cluster."""
+        self.known()
+        return [step for step in self.up() if step.id != "smoke"]
+
+    def stop(self) -> list[Step]:
+        """Stop all services; data, secrets and configuration stay."""
+        self.known()
+        return [self._lock(), Step("stop", "stop all services", self._stop)]
+
+    @abstractmethod
+    def known(self) -> None:
+        """Raises: NotFound if no cluster was ever brought up in this root; Forbidden if it is not ours."""
+
     @property
     def backups(self) -> Path:
         return (config.home() / "backups").absolute()
+
+    @property
+    def web_password(self) -> str:
+        """With which `admin` signs in on the pages, unless it was changed since."""
+        return secrets.load(self.layout).web_admin_password
 
     def _must_be_ours(self) -> None:
         """Raises: Forbidden where the cluster is somebody else's."""
@@ -76,6 +113,20 @@ class Bootstrap:
             )
 
     # steps
+
+    @abstractmethod
+    def _preflight(self) -> bool:
+        """Raise PreflightFailed with every problem of this machine."""
+
+    @abstractmethod
+    def _stop(self) -> bool:
+        """Stop all services; whether any ran."""
+
+    def _begin(self) -> list[Step]:
+        return [
+            self._lock(),
+            Step("preflight", "check this machine; changes nothing", self._preflight, readonly=True),
+        ]
 
     def _lock(self) -> Step:
         return Step("lock", "keep others from changing this cluster meanwhile", self._take_lock, always=True)
@@ -115,3 +166,20 @@ class Bootstrap:
 
     def _secrets(self) -> bool:
         return secrets.ensure(self.layout)
+
+    def _remove_context(self) -> bool:
+        context = self.config.contexts().get(self.spec.name)
+        if not context or context.get(CLUSTER) != str(self.layout.root):
+            return False
+        self.config.remove_context(self.spec.name)
+        return True
+
+    def _store_and_read(self, om: Omega) -> None:
+        """Raise Unavailable unless what is stored comes back."""
+        name, value = ".omega/smoke", {"since": time.time_ns()}
+        om.datasets.put(value, name)
+        try:
+            if om.datasets.get(name) != value:
+                raise Unavailable("what was stored did not come back", hint="omegacli cluster logs mongodb")
+        finally:
+            om.datasets.drop(name, missing_ok=True)

@@ -6,7 +6,6 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
@@ -41,8 +40,6 @@ _CONFIGURATION = "org.omegaml.configuration"
 class Compose(Bootstrap):
     """One cluster in containers."""
 
-    backup: Path | None = None
-    is_first = False
     has_web = True
 
     # what is to be done
@@ -68,16 +65,6 @@ class Compose(Bootstrap):
             Step("app.wait", "wait until every service works", self._wait_app),
             Step("smoke", "store an object, read it back, ask a worker", self._smoke),
         ]
-
-    def start(self) -> list[Step]:
-        """Start again what `stop` or `down` stopped. Raises: NotFound if there is no cluster."""
-        self.known()
-        return [step for step in self.up() if step.id != "smoke"]
-
-    def stop(self) -> list[Step]:
-        """Stop all services; containers, data, secrets and configuration stay."""
-        self.known()
-        return [self._lock(), Step("stop", "stop all services", self._stop)]
 
     def down(self) -> list[Step]:
         """Remove the containers and networks; data, secrets and configuration stay."""
@@ -127,11 +114,6 @@ class Compose(Bootstrap):
     def web_url(self) -> str:
         """Where people open the platform."""
         return render.url(self.spec)
-
-    @property
-    def web_password(self) -> str:
-        """With which `admin` signs in there, unless it was changed since."""
-        return secrets.load(self.layout).web_admin_password
 
     def status(self) -> Status:
         """The state of every service, as the engine tells it."""
@@ -183,12 +165,6 @@ class Compose(Bootstrap):
         return ["docker", "compose", "--project-name", render.project(self.spec), *named, *words]
 
     # steps
-
-    def _begin(self) -> list[Step]:
-        return [
-            self._lock(),
-            Step("preflight", "check this machine; changes nothing", self._preflight, readonly=True),
-        ]
 
     def _preflight(self) -> bool:
         self._must_pass(checks.containers(self.spec, self.config))
@@ -325,14 +301,8 @@ class Compose(Bootstrap):
     def _smoke(self) -> bool:
         from omegaml.omega import Omega
 
-        name, value = ".omega/smoke", {"since": time.time_ns()}
         om = Omega(config=config.load(self.config.path, context=self.spec.name, **self._client_settings()))
-        om.datasets.put(value, name)
-        try:
-            if om.datasets.get(name) != value:
-                raise Unavailable("what was stored did not come back", hint="omegacli cluster logs mongodb")
-        finally:
-            om.datasets.drop(name, missing_ok=True)
+        self._store_and_read(om)
         if any(one.name == "worker" and one.replicas for one in self.described):
             om.runtime.ping()
         om.close()
@@ -343,13 +313,6 @@ class Compose(Bootstrap):
 
     def _down(self) -> bool:
         return self._changed("down", "--remove-orphans")
-
-    def _remove_context(self) -> bool:
-        context = self.config.contexts().get(self.spec.name)
-        if not context or context.get(CLUSTER) != str(self.layout.root):
-            return False
-        self.config.remove_context(self.spec.name)
-        return True
 
     def _remove_data(self) -> bool:
         self._compose("down", "--volumes", "--remove-orphans")

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
-from pathlib import Path
 
 import yaml
 
@@ -36,12 +35,6 @@ RUNNER = "runner"  # the account of role `worker`, by which the runner serves al
 class Local(Bootstrap):
     """One local cluster."""
 
-    backup: Path | None = None
-    """Where `destroy` has put a copy."""
-
-    is_first = False
-    """Whether this run made the account with which people sign in."""
-
     # what is to be done
 
     def up(self) -> list[Step]:
@@ -64,16 +57,6 @@ class Local(Bootstrap):
             Step("app.wait", "wait until every service runs", self._wait_app),
             Step("smoke", "store an object and read it back", self._smoke),
         ]
-
-    def start(self) -> list[Step]:
-        """Start again what `stop` or `down` stopped. Raises: NotFound if there is no cluster."""
-        self.known()
-        return [step for step in self.up() if step.id != "smoke"]
-
-    def stop(self) -> list[Step]:
-        """Stop all services; data, secrets and configuration stay."""
-        self.known()
-        return [self._lock(), Step("stop", "stop all services", self._stop)]
 
     def down(self) -> list[Step]:
         """Stop all services and remove what was generated; data, secrets and omega.yml stay."""
@@ -115,11 +98,6 @@ class Local(Bootstrap):
     def web_url(self) -> str:
         """Where people open the platform."""
         return web.url(self.spec)
-
-    @property
-    def web_password(self) -> str:
-        """With which `admin` signs in there, unless it was changed since."""
-        return secrets.load(self.layout).web_admin_password
 
     def status(self) -> Status:
         """The state of every service, as found on this machine and not as last written down."""
@@ -170,12 +148,6 @@ class Local(Bootstrap):
         return admin.account_url(f"127.0.0.1:{self.spec.ports.mongodb}", ACCOUNT, password)
 
     # steps
-
-    def _begin(self) -> list[Step]:
-        return [
-            self._lock(),
-            Step("preflight", "check this machine; changes nothing", self._preflight, readonly=True),
-        ]
 
     def _preflight(self) -> bool:
         self._must_pass(checks.preflight(self.spec, self.config))
@@ -409,15 +381,8 @@ class Local(Bootstrap):
     def _smoke(self) -> bool:
         from omegaml.omega import Omega
 
-        name, value = ".omega/smoke", {"since": time.time_ns()}
         settings = config.load(self.config.path, context=self.spec.name, **self._client_settings())
-        om = Omega(config=settings)
-        om.datasets.put(value, name)
-        try:
-            if om.datasets.get(name) != value:
-                raise Unavailable("what was stored did not come back", hint="omegacli cluster logs mongodb")
-        finally:
-            om.datasets.drop(name, missing_ok=True)
+        self._store_and_read(Omega(config=settings))
         if self.has_web and not web.accepts(self.spec, ACCOUNT, self.account_url(), self.timeout):
             raise Unavailable(f"{self.web_url} does not know {ACCOUNT}", hint="omegacli cluster logs web")
         return False
@@ -443,13 +408,6 @@ class Local(Bootstrap):
 
     def _clean(self) -> bool:
         return remove(self.layout.build)
-
-    def _remove_context(self) -> bool:
-        context = self.config.contexts().get(self.spec.name)
-        if not context or context.get(CLUSTER) != str(self.layout.root):
-            return False
-        self.config.remove_context(self.spec.name)
-        return True
 
     def _back_up(self) -> bool:
         self._must_be_down("backed up")
