@@ -268,7 +268,10 @@ def test_a_task_that_kills_its_workers_is_not_handed_on_for_ever(om: Any, start:
     workers = [start("--concurrency", "1") for _ in range(4)]
     with pytest.raises(TaskFailed, match="3 workers ended while they had it"):
         om.runtime.model("rebel").predict([[1]])
-    assert sorted(worker.process.poll() is None for worker in workers) == [False, False, False, True]
+    # the connection of a process that was killed is closed before it can be waited for
+    wait_for(lambda: [worker.process.poll() is None for worker in workers].count(False) == 3, 5)
+    time.sleep(0.5)
+    assert [worker.process.poll() is None for worker in workers].count(True) == 1
     assert om.runtime.ping()["message"] == "pong"
 
 
