@@ -327,6 +327,8 @@ class ConfigFile:
                 content[CURRENT] = name
 
     def remove_context(self, name: str) -> None:
+        """Remove a context, and what its platform has answered. Raises: NotFound."""
+        cache_path(name).unlink(missing_ok=True)
         with self._changed() as content:
             self._part(content, name)
             del content[CONTEXTS][name]

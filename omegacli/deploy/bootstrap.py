@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from omegacli.deploy import checks, secrets
-from omegacli.deploy.base import locked
+from omegacli.deploy.base import locked, remove
 from omegacli.deploy.checks import Check
 from omegacli.deploy.spec import ClusterSpec
 from omegacli.deploy.steps import Step
@@ -173,6 +173,12 @@ class Bootstrap(ABC):
             return False
         self.config.remove_context(self.spec.name)
         return True
+
+    def _remove_state(self, volumes: bool) -> bool:
+        removed = remove(self.layout.logs)
+        self._missing = [self.layout.state, *([self.layout.root] if volumes else [])]
+        self._remove_lock()
+        return removed
 
     def _store_and_read(self, om: Omega) -> None:
         """Raise Unavailable unless what is stored comes back."""

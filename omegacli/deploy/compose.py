@@ -89,7 +89,7 @@ class Compose(Bootstrap):
             steps.append(
                 Step("data", "remove the volumes, with all data, and the secrets", self._remove_data)
             )
-        return steps
+        return [*steps, Step("state", "remove the state", lambda: self._remove_state(volumes))]
 
     def known(self) -> None:
         """Raises: NotFound if no cluster was ever brought up in this root; Forbidden if it is not ours."""

@@ -425,12 +425,6 @@ class Local(Bootstrap):
         if self._alive():
             raise Conflict(f"services still run; data was not {done}", hint="omegacli cluster stop")
 
-    def _remove_state(self, volumes: bool) -> bool:
-        removed = remove(self.layout.logs)
-        self._missing = [self.layout.state, *([self.layout.root] if volumes else [])]
-        self._remove_lock()
-        return removed
-
     def _until(self, ready: Callable[[], bool], service: str, problem: str) -> None:
         """Wait for `ready`. Gives up early on a service that ends again and again."""
         deadline = time.monotonic() + self.timeout
