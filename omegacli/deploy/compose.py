@@ -181,7 +181,8 @@ class Compose(Bootstrap):
         return False
 
     def _images(self) -> bool:
-        missing = [one for one in images.listed(self.spec) if not one.is_there]
+        found = images.listed(self.spec)
+        missing = [one for one in found if not one.is_there]
         refused: list[PreflightFailed] = []
         for one in missing:
             if one.service != "omegaml":
@@ -193,9 +194,11 @@ class Compose(Bootstrap):
         if refused:
             hints = [error.hint for error in refused if error.hint]
             raise PreflightFailed("; ".join(error.message for error in refused), hint="; ".join(hints))
-        if any(one.service == "omegaml" for one in missing):
+        # one that was built here is built anew where the source is another one meanwhile
+        outdated = [one for one in found if one.source and one.source != images.source(self.spec)]
+        if outdated or any(one.service == "omegaml" for one in missing):
             images.build(self.spec, self.tell)
-        return bool(missing)
+        return bool(missing or outdated)
 
     def _start_data(self) -> bool:
         return self._started([one.name for one in self._data])

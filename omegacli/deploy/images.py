@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import tarfile
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 TARGET = "platform"
+SOURCE_LABEL = "org.omegaml.source"
 SOURCE = (
     "setup.cfg",
     "pyproject.toml",
@@ -48,12 +50,14 @@ class Image:
     Attributes:
         id: its digest on this engine; empty where it is not there.
         size: in bytes.
+        source: of ours, what it was built from (`source`); empty where it does not say.
     """
 
     service: str
     name: str
     id: str = ""
     size: int = 0
+    source: str = ""
 
     @property
     def is_there(self) -> bool:
@@ -118,7 +122,8 @@ def listed(spec: ClusterSpec) -> list[Image]:
         for service, name in names(spec).items():
             try:
                 there = client.images.get(name)
-                found.append(Image(service, name, str(there.id), int(there.attrs["Size"])))
+                size, said = int(there.attrs["Size"]), there.labels.get(SOURCE_LABEL, "")
+                found.append(Image(service, name, str(there.id), size, said))
             except ImageNotFound:
                 found.append(Image(service, name))
     return found
@@ -163,7 +168,11 @@ def build(spec: ClusterSpec, tell: Callable[[str], None], no_cache: bool = False
                 tag=name,
                 target=TARGET,
                 buildargs=arguments(spec),
-                labels={"org.opencontainers.image.title": "omegaml", **_version_label()},
+                labels={
+                    "org.opencontainers.image.title": "omegaml",
+                    "org.opencontainers.image.version": __version__,
+                    SOURCE_LABEL: source(spec),
+                },
                 nocache=no_cache,
                 pull=no_cache,
                 rm=True,
@@ -201,23 +210,40 @@ def write_context(spec: ClusterSpec, file: Any) -> None:
     Raises: NotFound (`build.ca` names no file).
     """
     with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
-        for name in ("Dockerfile", "requirements.txt", "ca/README"):
-            _add(archive, name, template(f"image/{name}").read_bytes())
-        if spec.build.ca:
-            path = spec.root / Path(spec.build.ca).expanduser()
-            try:
-                _add(archive, "ca/given.crt", path.read_bytes())
-            except OSError as error:
-                raise NotFound(
-                    f"the certificates {path} cannot be read: {error.strerror}",
-                    hint="config set --cluster build.ca=FILE",
-                ) from error
-        source = Path(__file__).resolve().parents[2]
-        if (source / "setup.cfg").is_file():
-            for part, content in _source(source):
-                _add(archive, f"package/omegaml/{part}", content)
-        else:
-            _add(archive, f"package/omegaml-{__version__}-py3-none-any.whl", wheel())
+        for name, content in _content(spec):
+            _add(archive, name, content)
+
+
+def source(spec: ClusterSpec) -> str:
+    """Return what is another one when the image would be built from something else.
+
+    Raises: as `write_context`.
+    """
+    said = sha256(json.dumps([spec.build.base, spec.build.frameworks]).encode())
+    for name, content in _content(spec):
+        said.update(f"{name} {len(content)} ".encode() + content)
+    return said.hexdigest()[:16]
+
+
+def _content(spec: ClusterSpec) -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of each file that the image is built from."""
+    for name in ("Dockerfile", "requirements.txt", "ca/README"):
+        yield name, template(f"image/{name}").read_bytes()
+    if spec.build.ca:
+        path = spec.root / Path(spec.build.ca).expanduser()
+        try:
+            yield "ca/given.crt", path.read_bytes()
+        except OSError as error:
+            raise NotFound(
+                f"the certificates {path} cannot be read: {error.strerror}",
+                hint="config set --cluster build.ca=FILE",
+            ) from error
+    root = Path(__file__).resolve().parents[2]
+    if (root / "setup.cfg").is_file():
+        for part, content in _source(root):
+            yield f"package/omegaml/{part}", content
+    else:
+        yield f"package/omegaml-{__version__}-py3-none-any.whl", wheel()
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -269,10 +295,6 @@ def wheel() -> bytes:
         for name, data in content.items():
             archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
     return file.getvalue()
-
-
-def _version_label() -> dict[str, str]:
-    return {"org.opencontainers.image.version": __version__}
 
 
 def _lines(answer: dict[str, Any]) -> list[str]:

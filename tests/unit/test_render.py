@@ -181,6 +181,13 @@ def test_the_build_is_told_what_omega_yml_and_the_environment_say(
     }
 
 
+def test_it_is_seen_that_the_image_would_be_built_from_something_else(spec: ClusterSpec) -> None:
+    now = images.source(spec)
+    assert images.source(with_values(spec, {"images.mongodb": "mongo:6"})) == now
+    assert images.source(with_values(spec, {"build.base": "python:3.13-slim"})) != now
+    assert images.source(with_values(spec, {"build.frameworks": "xgboost"})) != now
+
+
 def test_without_an_engine_one_is_told_where_it_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     with pytest.raises(Unavailable, match=r"/nowhere/docker\.sock") as caught, images.engine():
