@@ -328,12 +328,12 @@ class ConfigFile:
 
     def remove_context(self, name: str) -> None:
         """Remove a context, and what its platform has answered. Raises: NotFound."""
-        cache_path(name).unlink(missing_ok=True)
         with self._changed() as content:
             self._part(content, name)
             del content[CONTEXTS][name]
             if content.get(CURRENT) == name:
                 del content[CURRENT]
+        cache_path(name).unlink(missing_ok=True)
 
     def _part(self, content: dict[str, Any], context: str | None) -> dict[str, Any]:
         if context is None:

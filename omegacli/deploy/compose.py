@@ -194,8 +194,11 @@ class Compose(Bootstrap):
         if refused:
             hints = [error.hint for error in refused if error.hint]
             raise PreflightFailed("; ".join(error.message for error in refused), hint="; ".join(hints))
-        # one that was built here is built anew where the source is another one meanwhile
-        outdated = [one for one in found if one.source and one.source != images.source(self.spec)]
+        # one that was built here is built anew where the source is another one meanwhile; a named one stays
+        is_named = bool(self.spec.images.omegaml or self.spec.images.prefix)
+        outdated = [
+            one for one in found if one.source and not is_named and one.source != images.source(self.spec)
+        ]
         if outdated or any(one.service == "omegaml" for one in missing):
             images.build(self.spec, self.tell)
         return bool(missing or outdated)

@@ -10,7 +10,7 @@ from omegacli.deploy.spec import ClusterSpec
 #: Networks: `edge` reaches the outside, `data` and `accounts` nothing but who is in them.
 EDGE, DATA, ACCOUNTS = "edge", "data", "accounts"
 
-WEB, METRICS, HUB, MONGODB, BROKER, BROKER_ADMIN, MYSQL = 5000, 9464, 8888, 27017, 5672, 15672, 3306
+WEB, MONGODB, BROKER, BROKER_ADMIN, MYSQL = 5000, 27017, 5672, 15672, 3306
 
 PYTHON = "/opt/omegaml/bin/python"
 
@@ -62,7 +62,7 @@ class Container:
         entrypoint: the same for the image's entry point.
         mounts: its configuration, and the secrets that are its own.
         volumes: where what it keeps lies, by the name of the volume.
-        ports: what is reached from outside; those that others of the cluster use are in `listens`.
+        ports: what is reached from outside.
         needs: services that have to work before it does.
         memory: the most it may take, in MiB.
         rights: of root's capabilities those that it keeps.
@@ -79,7 +79,6 @@ class Container:
     environment: dict[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     volumes: dict[str, str] = field(default_factory=dict)
-    listens: tuple[int, ...] = ()
     ports: tuple[Port, ...] = ()
     needs: tuple[str, ...] = ()
     replicas: int = 1
@@ -88,7 +87,6 @@ class Container:
     rights: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
     read_only: bool = True
-    is_ours: bool = False
     stop_seconds: int = 30
 
 
@@ -114,7 +112,6 @@ def _mongodb(spec: ClusterSpec) -> Container:
             *_secrets("mongodb", "keyfile", "root_password", "provision_password"),
         ),
         volumes={"mongodb": "/data/db", "mongodb-config": "/data/configdb"},
-        listens=(MONGODB,),
         memory=spec.memory("mongodb"),
         rights=_DROPPING,
         fresh=("/run/omegaml", "/tmp"),
@@ -141,7 +138,6 @@ def _mysql(spec: ClusterSpec) -> Container:
             *_secrets("mysql", "password", "root_password"),
         ),
         volumes={"mysql": "/var/lib/mysql"},
-        listens=(MYSQL,),
         memory=spec.memory("mysql"),
         rights=_DROPPING,
         fresh=("/tmp", "/var/run/mysqld"),
@@ -165,7 +161,6 @@ def _rabbitmq(spec: ClusterSpec) -> Container:
         volumes={"rabbitmq": "/var/lib/rabbitmq", "rabbitmq-log": "/var/log/rabbitmq"},
         # the name under which it keeps what it has
         environment={"RABBITMQ_NODENAME": "rabbit@rabbitmq"},
-        listens=(BROKER, BROKER_ADMIN),
         memory=spec.memory("rabbitmq"),
         rights=_DROPPING,
         fresh=("/tmp",),
@@ -186,11 +181,9 @@ def _omegaml(spec: ClusterSpec) -> Container:
             Mount("web/gunicorn.conf.py", "/etc/omegaml/gunicorn.conf.py"),
             *_secrets("omegaml", "web.yml", "broker_web", "broker_worker", "worker.key"),
         ),
-        listens=(WEB,),
         needs=("mongodb", "mysql", "rabbitmq"),
         memory=spec.memory("omegaml"),
         fresh=("/tmp",),
-        is_ours=True,
     )
 
 
@@ -212,7 +205,6 @@ def _worker(spec: ClusterSpec) -> Container:
         processes=2000,
         rights=("SETUID", "SETGID", "KILL", "CHOWN", "DAC_OVERRIDE", "FOWNER"),
         fresh=("/tmp",),
-        is_ours=True,
     )
 
 
@@ -224,7 +216,6 @@ def _nginx(spec: ClusterSpec) -> Container:
         Health(_says(WEB), start=30),
         (EDGE, DATA),
         mounts=(Mount("nginx/nginx.conf", "/etc/nginx/nginx.conf"),),
-        listens=tuple(ports),
         ports=tuple(Port(spec.ports.address, number, to) for to, number in ports.items()),
         needs=("omegaml", "mongodb", "rabbitmq"),
         memory=spec.memory("nginx"),

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from omegacli.deploy.spec import ClusterSpec
+from omegaml.admin import REPLICA_SET
 from omegaml.errors import PreflightFailed
 
 # the wheel's binary is looked up as a file: importing its package would start servers of its own
@@ -62,23 +64,25 @@ def version(program: Path) -> str:
 
 def configuration(spec: ClusterSpec) -> str:
     """Return mongod.conf: this machine only, authenticated, no server-side JavaScript; it holds no secret."""
+    net = {"bindIp": "127.0.0.1", "port": spec.ports.mongodb, "unixDomainSocket": {"enabled": False}}
     layout = spec.layout
+    return settings(spec, net, str(layout.keyfile), str(layout.mongodb_data), spec.mongodb.cache_gb)
+
+
+def settings(spec: ClusterSpec, net: dict[str, Any], keyfile: str, data: str, cache_gb: float) -> str:
+    """Return mongod.conf for a server that listens at `net` and has its files there."""
     return yaml.safe_dump(
         {
-            "net": {
-                "bindIp": "127.0.0.1",
-                "port": spec.ports.mongodb,
-                "unixDomainSocket": {"enabled": False},
-            },
+            "net": net,
             "security": {
                 "authorization": "enabled",
-                "keyFile": str(layout.keyfile),
+                "keyFile": keyfile,
                 "javascriptEnabled": False,
             },
-            "replication": {"replSetName": "rs0", "oplogSizeMB": spec.mongodb.oplog_mb},
+            "replication": {"replSetName": REPLICA_SET, "oplogSizeMB": spec.mongodb.oplog_mb},
             "storage": {
-                "dbPath": str(layout.mongodb_data),
-                "wiredTiger": {"engineConfig": {"cacheSizeGB": spec.mongodb.cache_gb}},
+                "dbPath": data,
+                "wiredTiger": {"engineConfig": {"cacheSizeGB": cache_gb}},
             },
             "systemLog": {"quiet": True},
             "setParameter": {

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import yaml
 
-from omegacli.deploy import containers, web
+from omegacli.deploy import containers, mongod, web
 from omegacli.deploy.base import make_dir, read_text, write_file
 from omegacli.deploy.containers import BROKER, BROKER_ADMIN, MONGODB, MYSQL, WEB, Container
 from omegacli.deploy.paths import template
@@ -133,26 +133,8 @@ def project(spec: ClusterSpec) -> str:
 
 
 def _mongod(spec: ClusterSpec) -> str:
-    return _yaml(
-        {
-            "net": {"bindIpAll": True, "port": MONGODB},
-            "security": {
-                "authorization": "enabled",
-                "keyFile": "/run/omegaml/keyfile",
-                "javascriptEnabled": False,
-            },
-            "replication": {"replSetName": admin.REPLICA_SET, "oplogSizeMB": spec.mongodb.oplog_mb},
-            "storage": {
-                "dbPath": "/data/db",
-                "wiredTiger": {"engineConfig": {"cacheSizeGB": _cache(spec)}},
-            },
-            "systemLog": {"quiet": True},
-            "setParameter": {
-                "diagnosticDataCollectionEnabled": False,
-                "shutdownTimeoutMillisForSignaledShutdown": 100,
-            },
-        }
-    )
+    net = {"bindIpAll": True, "port": MONGODB}
+    return mongod.settings(spec, net, "/run/omegaml/keyfile", "/data/db", _cache(spec))
 
 
 def _cache(spec: ClusterSpec) -> float:

@@ -555,7 +555,9 @@ def test_without_a_runner_a_caller_is_told_so(om: Omega, ann: Person, runner: We
 
 @pytest.mark.mariadb
 def test_a_worker_reaches_nothing_but_what_it_works_with(ann: Person, runner: WebRunner) -> None:
-    assert ann.userid in str(runner.get("worker/accounts/")["objects"])
+    listed = runner.get("worker/accounts/")["objects"]
+    assert {"userid": ann.userid} in [{"userid": one["userid"]} for one in listed]
+    assert all(set(one) == {"userid", "version"} for one in listed)
     assert ann.userid in str(runner.get(f"config/?user={ann.userid}&view=1"))
     for route in ("config/", "config/?user=runner", "model/", "runtime/", "task/x/", "dataset/", "user/"):
         assert runner.get(route)["error"]["code"] == "FORBIDDEN", route
